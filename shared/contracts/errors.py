@@ -1,4 +1,4 @@
-"""The kinds of failure that a consumer tells apart. The stage of a failure is visible in its type."""
+"""The kinds of failure that a consumer tells apart: the type says what to do."""
 
 from __future__ import annotations
 

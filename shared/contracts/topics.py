@@ -1,4 +1,4 @@
-"""The one list of topics: name, key, partitions, retention, owner, readers and class of personal data.
+"""The one list of topics: name, key, partitions, retention, owner, readers, personal data.
 
 Topic creation, AsyncAPI, Strimzi resources and the documentation are generated from it.
 """
