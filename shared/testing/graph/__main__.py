@@ -1,0 +1,3 @@
+from shared.testing.graph.cli import main
+
+main()
