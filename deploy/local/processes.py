@@ -3,7 +3,8 @@
 A pid alone does not name a process: after a crash or a reboot the kernel gives it to another one.
 Beside `<name>.pid` (only the number) stands `<name>.identity` with the pid, its start time in clock
 ticks and the boot id; together they name one process for ever. psutil's `create_time` is not used:
-it is computed from the wall clock and moves when the clock is set.
+it is computed from the wall clock and moves when the clock is set. A second line keeps the ports,
+so that a start with other ports is told from one that just has nothing to do.
 """
 
 import contextlib
@@ -60,11 +61,11 @@ def identity_file(pid_file: Path) -> Path:
     return pid_file.with_suffix(".identity")
 
 
-def record(pid_file: Path, pid: int) -> None:
-    """Remember a process just started."""
+def record(pid_file: Path, pid: int, ports: Sequence[int] = ()) -> None:
+    """Remember a process just started, and the ports it was given."""
     mark = start_mark(pid)
     if mark is not None:
-        identity_file(pid_file).write_text(mark + "\n")
+        identity_file(pid_file).write_text(f"{mark}\n{' '.join(map(str, ports))}\n")
     pid_file.write_text(f"{pid}\n")
 
 
@@ -77,10 +78,18 @@ def running_pid(pid_file: Path) -> int | None:
     """The pid in the file if that process still runs and is the one that was recorded."""
     try:
         pid = int(pid_file.read_text())
-        known = identity_file(pid_file).read_text().strip()
-    except (FileNotFoundError, ValueError):
+        known = identity_file(pid_file).read_text().splitlines()[0]
+    except (FileNotFoundError, ValueError, IndexError):
         return None
     return pid if start_mark(pid) == known else None
+
+
+def recorded_ports(pid_file: Path) -> list[int]:
+    """The ports that a recorded process was started with."""
+    try:
+        return [int(port) for port in identity_file(pid_file).read_text().splitlines()[1].split()]
+    except (FileNotFoundError, IndexError):
+        return []
 
 
 def spawn(launch: Launch, home: Home) -> int:
@@ -102,27 +111,28 @@ def spawn(launch: Launch, home: Home) -> int:
         setsid=True,
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
-    record(home.pid_file(launch.name), pid)
+    record(home.pid_file(launch.name), pid, launch.ports)
     return pid
 
 
-def await_ready(launch: Launch, home: Home, pid: int) -> None:
+def await_ready(
+    name: str, ready: Callable[[], bool], deadline: timedelta, home: Home, pid: int
+) -> None:
     """Wait until the process is ready; raise with the end of its log if it dies or dawdles."""
-    deadline = time.monotonic() + launch.deadline.total_seconds()
-    while time.monotonic() < deadline:
+    end = time.monotonic() + deadline.total_seconds()
+    while time.monotonic() < end:
         if start_mark(pid) is None:
-            forget(home.pid_file(launch.name))
-            raise LocalStackError(_died(launch, home, "ended at once"))
-        if launch.ready():
+            forget(home.pid_file(name))
+            raise LocalStackError(_with_log(f"{name} ended before it was ready.", home.log(name)))
+        if ready():
             return
         time.sleep(POLL.total_seconds())
-    seconds = launch.deadline.total_seconds()
-    raise LocalStackError(_died(launch, home, f"is not ready after {seconds:g} s (pid {pid})"))
+    waited = f"{name} (pid {pid}) is not ready after {deadline.total_seconds():g} s."
+    raise LocalStackError(_with_log(waited, home.log(name)))
 
 
-def _died(launch: Launch, home: Home, what: str) -> str:
-    tail = log_tail(home.log(launch.name))
-    return f"{launch.name} {what}.\n{tail}\nLog: {home.log(launch.name)}"
+def _with_log(what: str, log: Path) -> str:
+    return f"{what} The end of its log:\n{log_tail(log)}\nLog: {log}"
 
 
 def log_tail(log: Path, lines: int = TAIL_LINES) -> str:
@@ -185,8 +195,9 @@ def require_free(name: str, ports: Sequence[int], variable: str) -> None:
 def _holder(port: int) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                if connection.pid is None:
+            local = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and local and local.port == port:
+                if connection.pid is None:  # another user's
                     return ""
                 return f" by {psutil.Process(connection.pid).name()}, pid {connection.pid}"
     return ""

@@ -13,12 +13,25 @@ from deploy.local import kafka, mongod, redis
 from deploy.local.errors import LocalStackError
 from deploy.local.home import Home, cache_folder
 from deploy.local.ports import INFRASTRUCTURE, Ports, variable
-from deploy.local.processes import Launch, await_ready, require_free, running_pid, spawn, stop
+from deploy.local.processes import (
+    Launch,
+    await_ready,
+    recorded_ports,
+    require_free,
+    running_pid,
+    spawn,
+    stop,
+)
 
 LAUNCHES: Final[Mapping[str, Callable[[Home, int, Path], Launch]]] = {
     "kafka": kafka.launch,
     "mongod": mongod.launch,
     "redis": redis.launch,
+}
+READY: Final[Mapping[str, Callable[[int], bool]]] = {
+    "kafka": kafka.is_ready,
+    "mongod": mongod.is_ready,
+    "redis": redis.is_ready,
 }
 PATIENCE: Final = timedelta(seconds=30)
 
@@ -68,23 +81,34 @@ def ensure(
     place = Home(home)
     place.create()
     cache = cache_folder()
-    launches = [
-        LAUNCHES[name](place, ports[name], cache)
-        for name in parts
-        if running_pid(place.pid_file(name)) is None
-    ]
-    start_all(launches, place, tell)
-    running = [LAUNCHES[name] for name in parts if name not in {one.name for one in launches}]
-    for make in running:
-        already = make(place, ports.__getitem__(_name_of(make)), cache)
-        pid = running_pid(place.pid_file(already.name))
-        if pid is not None:
-            await_ready(already, place, pid)
-    return Stack(place, ports, tuple(one.name for one in launches))
+    missing = [name for name in parts if running_port(place, name, ports) is None]
+    start_all([LAUNCHES[name](place, ports[name], cache) for name in missing], place, tell)
+    for name in parts:
+        await_running(place, name, ports[name], READY[name])
+    return Stack(place, ports, tuple(missing))
 
 
-def _name_of(make: Callable[[Home, int, Path], Launch]) -> str:
-    return next(name for name, known in LAUNCHES.items() if known is make)
+def running_port(home: Home, name: str, ports: Ports) -> int | None:
+    """The port of a part that runs already, None if it does not; another port is an error."""
+    pid_file = home.pid_file(name)
+    pid = running_pid(pid_file)
+    if pid is None:
+        return None
+    recorded = recorded_ports(pid_file)
+    if recorded and recorded[0] != ports[name]:
+        raise LocalStackError(
+            f"{name} runs on port {recorded[0]} (pid {pid}) and is now wanted on {ports[name]}: "
+            f"run `make down` first, or set {variable(name)}={recorded[0]}"
+        )
+    return ports[name]
+
+
+def await_running(home: Home, name: str, port: int, ready: Callable[[int], bool]) -> None:
+    """Wait for what an earlier call started, perhaps only a moment ago."""
+    pid = running_pid(home.pid_file(name))
+    if pid is None:
+        raise LocalStackError(f"{name} ended just after it was ready. Log: {home.log(name)}")
+    await_ready(name, lambda: ready(port), PATIENCE, home, pid)
 
 
 def start_all(launches: Sequence[Launch], home: Home, tell: Callable[[str], None]) -> None:
@@ -99,7 +123,7 @@ def start_all(launches: Sequence[Launch], home: Home, tell: Callable[[str], None
 def _start(one: Launch, home: Home, tell: Callable[[str], None]) -> None:
     began = time.monotonic()
     pid = spawn(one, home)
-    await_ready(one, home, pid)
+    await_ready(one.name, one.ready, one.deadline, home, pid)
     seconds = time.monotonic() - began
     tell(f"  {one.name:<9} ready on 127.0.0.1:{one.ports[0]} after {seconds:.1f} s (pid {pid})")
 
@@ -112,6 +136,7 @@ def _raise_first(waits: Iterable[Future[None]]) -> None:
 
 def shut_down(home: Home, names: Sequence[str]) -> list[str]:
     """Stop those of the names that run, side by side; return them."""
+    home.create()
     with ThreadPoolExecutor(max(1, len(names))) as pool:
         stopped = list(pool.map(lambda name: stop(home.pid_file(name), PATIENCE), names))
     return [name for name, was_running in zip(names, stopped, strict=True) if was_running]

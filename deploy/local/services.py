@@ -1,0 +1,148 @@
+"""Atrio's own processes on top of the stack: what they are given, how they start, when ready."""
+
+import base64
+import http.client
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from deploy.local.errors import LocalStackError
+from deploy.local.home import ROOT
+from deploy.local.ports import SERVICES
+from deploy.local.processes import Launch, log_tail
+from deploy.local.stack import Stack, await_running, running_port, start_all
+
+MODULES: Final[Mapping[str, str]] = {
+    **{name: f"services.{name}" for name in SERVICES},
+    "graph": "shared.testing.graph",
+}
+TOPICS_MODULE: Final = "shared.kafka.topics"
+DEMO_MODULE: Final = "deploy.local.demo"
+
+
+def is_runnable(module: str, root: Path = ROOT) -> bool:
+    """Whether `python -m <module>` finds something; nothing is imported for the answer."""
+    path = root.joinpath(*module.split("."))
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What every process of the local stack is handed; the user's own settings win."""
+    ports = stack.ports
+    urls = {f"ATRIO_{name.upper()}_URL": f"http://127.0.0.1:{ports[name]}" for name in SERVICES}
+    console = ports["console"]
+    defaults = {
+        **urls,
+        **ports.environment(),
+        "ATRIO_KAFKA_SERVERS": stack.kafka_servers,
+        "ATRIO_MONGO_URL": stack.mongo_url,
+        "ATRIO_REDIS_URL": stack.redis_url,
+        "ATRIO_APP_SECRETS": "app-secret",
+        "ATRIO_VERIFY_TOKEN": "verify-me",
+        "ATRIO_PLATFORM_TOKEN": "platform-token",
+        "ATRIO_ALLOWED_ORIGINS": f"http://127.0.0.1:{console},http://localhost:{console}",
+        "ATRIO_MASTER_KEY": kept_secret(stack.home.data("master.key")),
+        "ATRIO_KEY_SECRET": kept_secret(stack.home.data("key.secret")),
+        "PYTHONUNBUFFERED": "1",
+    }
+    set_by_user = {name: value for name, value in given.items() if value or name not in defaults}
+    python_path = os.pathsep.join(filter(None, (str(ROOT), given.get("PYTHONPATH"))))
+    return {
+        **defaults,
+        **set_by_user,
+        "ATRIO_HOME": str(stack.home.path),
+        "PYTHONPATH": python_path,
+    }
+
+
+def kept_secret(file: Path) -> str:
+    """32 random bytes in base64, made on first use and the same ever after.
+
+    Stored data is sealed with the one and partitioned by the other: a new key would lose it.
+    """
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return file.read_text().strip()
+    secret = base64.b64encode(secrets.token_bytes(32)).decode()
+    with os.fdopen(handle, "w") as out:
+        out.write(secret + "\n")
+    return secret
+
+
+def start(names: Sequence[str], stack: Stack, tell: Callable[[str], None] = print) -> list[str]:
+    """Start those services that do not run, side by side, and wait for their `/readyz`.
+
+    Returns the names that were started. A service without a package is skipped with a note.
+    """
+    env = environment(stack)
+    launches, running = [], []
+    for name in names:
+        if not is_runnable(MODULES[name]):
+            tell(f"  {name:<9} skipped: there is no {MODULES[name]}")
+        elif running_port(stack.home, name, stack.ports) is None:
+            launches.append(launch(name, stack, env))
+        else:
+            running.append(name)
+    start_all(launches, stack.home, tell)
+    for name in running:
+        await_running(stack.home, name, stack.ports[name], is_ready)
+    return [one.name for one in launches]
+
+
+def launch(name: str, stack: Stack, env: Mapping[str, str]) -> Launch:
+    port = stack.ports[name]
+    return Launch(
+        name=name,
+        argv=[sys.executable, "-m", MODULES[name]],
+        env=env,
+        ports=(port,),
+        ready=lambda: is_ready(port),
+        deadline=timedelta(seconds=45),
+    )
+
+
+def is_ready(port: int) -> bool:
+    """Whether `/readyz` answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def create_topics(stack: Stack, tell: Callable[[str], None] = print) -> None:
+    """Create the declared topics before anybody reads or writes them."""
+    if not is_runnable(TOPICS_MODULE):
+        tell(f"  topics    skipped: there is no {TOPICS_MODULE}")
+        return
+    log = stack.home.log("topics")
+    with log.open("a") as sink:
+        done = _run(TOPICS_MODULE, [], stack, sink.fileno())
+    if done:
+        raise LocalStackError(f"the topics could not be created.\n{log_tail(log)}\nLog: {log}")
+
+
+def seed_demo(stack: Stack) -> None:
+    """Create the demo tenant; what exists already is left as it is."""
+    if is_runnable(DEMO_MODULE) and (status := _run(DEMO_MODULE, ["seed"], stack, None)):
+        raise LocalStackError(
+            f"the demo tenant could not be seeded (exit status {status}); "
+            f"see the logs in {stack.home.path / 'logs'}, or start with --no-demo"
+        )
+
+
+def _run(module: str, arguments: Sequence[str], stack: Stack, output: int | None) -> int:
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(
+        command, env=environment(stack), cwd=ROOT, stdout=output, stderr=output, check=False
+    )
+    return done.returncode
