@@ -1,0 +1,106 @@
+"""The aiokafka consumer under FastStream: it ticks, survives broker trouble and can be held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from typing_extensions import override
+
+log = structlog.get_logger()
+
+_POLL_MS = 250
+_ERROR_PAUSE_SECONDS = 0.5
+
+
+class Owner(Protocol):
+    """Whom a consumer tells that its loop is alive."""
+
+    async def polled(self, consumer: GuardedConsumer) -> None:
+        """Called on every turn of the poll loop, before it waits."""
+        ...
+
+
+class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """Waits for records itself, so that FastStream's loop neither sleeps nor ends.
+
+    FastStream 0.7.8 sleeps 5 s on a KafkaError and `batch_timeout_ms` on an empty poll: here an
+    empty poll is repeated inside `getmany`, and a KafkaError waits half a second.
+    """
+
+    owner: Owner | None = None
+
+    @override
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: float = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        while True:
+            if self.owner is not None:
+                await self.owner.polled(self)
+            try:
+                # Inside, aiokafka waits for a new assignment without a limit.
+                async with asyncio.timeout(_POLL_MS / 1000 + 1):
+                    fetched: dict[TopicPartition, list[Any]] = await super().getmany(
+                        *partitions, timeout_ms=_POLL_MS, max_records=max_records
+                    )
+            except TimeoutError:
+                continue
+            except KafkaError as error:
+                if self._coordinator is not None and self._coordination_ended():
+                    raise
+                log.warning("consumer.poll_failed", error=type(error).__name__)
+                await asyncio.sleep(_ERROR_PAUSE_SECONDS)
+                continue
+            if fetched:
+                return fetched
+
+    def _coordination_ended(self) -> bool:
+        task = getattr(self._coordinator, "_coordination_task", None)
+        return task is not None and task.done()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Count as polling while a batch waits for a dependency.
+
+        Nothing is fetched meanwhile (the buffers are full), heartbeats go on, and
+        `max_poll_interval_ms` does not throw the member out of its group.
+        """
+        subscription = self._subscription
+        subscription._fetch_count += 1  # noqa: SLF001 - fetch_context() leaks when it is left by an error
+        try:
+            yield
+        finally:
+            subscription._fetch_count -= 1  # noqa: SLF001
+            subscription._last_fetch_ended = time.monotonic()  # noqa: SLF001
+
+    def lag(self) -> int:
+        """Records behind the end over the assigned partitions, as of the last fetches."""
+        behind = 0
+        subscription = self._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return 0
+        assignment = subscription.assignment
+        for partition in assignment.tps:
+            state = assignment.state_value(partition)
+            if state is not None and state.has_valid_position and state.highwater is not None:
+                behind += max(0, state.highwater - state.position)
+        return behind
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of every assigned partition that has one."""
+        subscription = self._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        assignment = subscription.assignment
+        found = {}
+        for partition in assignment.tps:
+            state = assignment.state_value(partition)
+            if state is not None and state.has_valid_position:
+                found[partition] = state.position
+        return found
