@@ -9,33 +9,35 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from shared.testing.graph.calls import GraphApi
+from shared.testing.graph.control import Control
 from shared.testing.graph.settings import GraphSettings
 from shared.testing.graph.world import World
 
-# In the order they are tried: the send is first because it is most of the traffic.
-_VERSION = "/{version}"
-
 
 def create_app(settings: GraphSettings) -> Starlette:
-    """Build the application; it starts delivering webhooks with its lifespan."""
+    """Build the application; webhooks are delivered while its lifespan lasts."""
     world = World(settings)
     graph = GraphApi(world)
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await world.dispatcher.start()
         try:
             yield
         finally:
             await world.dispatcher.stop()
 
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     routes = [
-        Route("/{version}/{node}/messages", graph.messages, methods=["POST"]),
+        *graph.routes()[:1],
         Route("/livez", _alive),
         Route("/readyz", _alive),
+        *Control(world).routes(),
+        *graph.routes()[1:],
+        Route("/{path:path}", graph.unknown, methods=every),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-async def _alive(request: Request) -> Response:
+async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok")

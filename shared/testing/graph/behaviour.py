@@ -57,6 +57,8 @@ class LimitSwitches(_Settable):
     pair: bool = False
     window: bool = False
     """Only templates to customers that did not write through the fake in the last 24 h."""
+    templates: bool = False
+    """Refuse templates that the account does not have (132001)."""
     media: bool = False
     """Refuse media ids that the fake does not hold, or that belong to another number."""
 

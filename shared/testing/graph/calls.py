@@ -1,6 +1,7 @@
 """The Graph API itself: every call that Atrio makes, answered as Meta answers it."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +9,18 @@ from typing import Any
 import orjson
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from shared.testing.graph import nodes
+from shared.testing.graph import blocking, nodes
 from shared.testing.graph.behaviour import Fault
 from shared.testing.graph.errors import GraphError, error_answer
 from shared.testing.graph.model import Json, Sent
 from shared.testing.graph.sending import accept, plan, recipients_of
-from shared.testing.graph.world import Request, World
+from shared.testing.graph.world import World
 
 ABORT = "atrio.abort"
+
+_VERSION = re.compile(r"v[0-9]{1,2}\.[0-9]")
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
@@ -71,6 +75,47 @@ class GraphApi:
 
         return endpoint
 
+    async def node(self, request: HttpRequest) -> Response:
+        """`GET /{version}/{id}`: a number, an account or a media look-up."""
+        call = await self._arrived(request, "number")
+        if call.node in self._world.media or "phone_number_id" in request.query_params:
+            call.name = "media_get"
+        self._record(call)
+        return await self._answered(call, nodes.node_get)
+
+    async def unknown(self, request: HttpRequest) -> Response:
+        """Answer a path that Graph does not have."""
+        self._record(await self._arrived(request, "unknown"))
+        path = request.scope["path"]
+        return _json(*error_answer(GraphError(2500, message=f"Unknown path components: {path}")))
+
+    def routes(self) -> list[BaseRoute]:
+        """Return Graph's paths; the send is first, being most of the traffic."""
+        table = (
+            ("POST", "media", "media_upload", nodes.media_upload),
+            ("POST", "block_users", "block", blocking.block),
+            ("DELETE", "block_users", "unblock", blocking.unblock),
+            ("GET", "block_users", "block_list", blocking.block_list),
+            ("GET", "subscribed_apps", "subscribed_apps", nodes.subscribed_apps),
+            ("POST", "subscribed_apps", "subscribed_apps", nodes.subscribed_apps),
+            ("DELETE", "subscribed_apps", "subscribed_apps", nodes.subscribed_apps),
+            ("GET", "phone_numbers", "phone_numbers", nodes.phone_numbers),
+            ("GET", "message_templates", "templates", nodes.message_templates),
+            ("GET", "message_history", "message_history", nodes.message_history),
+        )
+        node = "/{version}/{node}"
+        download = self.endpoint("media_download", nodes.media_download)
+        return [
+            Route(f"{node}/messages", self.messages, methods=["POST"]),
+            Route("/whatsapp_business/attachments/", download, methods=["GET"]),
+            *(
+                Route(f"{node}/{edge}", self.endpoint(name, answer), methods=[method])
+                for method, edge, name, answer in table
+            ),
+            Route(node, self.node, methods=["GET"]),
+            Route(node, self.endpoint("media_delete", nodes.media_delete), methods=["DELETE"]),
+        ]
+
     async def _arrived(self, request: HttpRequest, name: str) -> Call:
         body = await request.body()
         json = None
@@ -85,22 +130,20 @@ class GraphApi:
 
     def _record(self, call: Call) -> None:
         request = call.request
-        world = self._world
-        world.received += 1
-        world.requests.append(
-            Request(
-                at=world.clock(),
-                call=call.name,
-                method=call.method,
-                path=request.scope["path"],
-                query=request.scope["query_string"].decode("latin-1"),
-                node=call.node,
-                headers=request.scope["headers"],
-                body=call.body,
-            )
+        self._world.record(
+            call=call.name,
+            method=call.method,
+            path=request.scope["path"],
+            query=request.scope["query_string"].decode("latin-1"),
+            node=call.node,
+            headers=request.scope["headers"],
+            body=call.body,
         )
 
     def _authorise(self, call: Call) -> None:
+        version = call.request.path_params.get("version")
+        if version is not None and not _VERSION.fullmatch(version):
+            raise GraphError(2500, message="(#2500) Unknown path components", details=None)
         header = call.request.headers.get("authorization", "")
         scheme, _, token = header.partition(" ")
         token = token.strip() or call.request.query_params.get("access_token", "")

@@ -75,6 +75,9 @@ class MediaStore:
             self.remove(next(iter(self._held)))
         return media
 
+    def __contains__(self, media_id: str) -> bool:
+        return media_id in self._held
+
     def get(self, media_id: str) -> Media | None:
         return self._held.get(media_id)
 
@@ -87,7 +90,7 @@ class MediaStore:
         return True
 
     def expire(self, media_id: str) -> None:
-        """Make the URLs given so far dead, as after five minutes; a new look-up gives a live one."""
+        """Make its URLs dead, as after five minutes, until the next look-up."""
         self._expired.add(media_id)
 
     def url(self, media: Media, base: str, source: str | None = None) -> str:

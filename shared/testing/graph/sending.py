@@ -39,9 +39,10 @@ def accept(world: World, number_id: str, body: Json) -> tuple[Json, Sent]:
     group = body.get("recipient_type") == "group"
     given = body.get("to") or body["recipient"]
     by_user_id = not body.get("to")
-    customer = (
-        Customer(None, None, None) if group else _resolve(world, number_id, given, by_user_id)
-    )
+    customer = Customer(None, None, None)
+    if not group:
+        find = _by_user_id if by_user_id else _by_phone
+        customer = find(world, number_id, given)
     _limits(world, number_id, customer, given)
     if not group:
         _permitted(world, number_id, customer, kind)
@@ -81,7 +82,8 @@ def accept(world: World, number_id: str, body: Json) -> tuple[Json, Sent]:
 def plan(world: World, sent: Sent, fault: Fault | None) -> list[tuple[float, Update]]:
     """Return the status updates that follow, each with its delay in seconds."""
     behaviour = world.behaviour
-    if not behaviour.enabled:
+    number = world.number(sent.phone_number_id)
+    if not behaviour.enabled or not world.account(number.number.waba_id).apps:
         return []
     names: list[str] = list(behaviour.statuses)
     if fault is not None and fault.statuses is not None:
@@ -103,9 +105,14 @@ def plan(world: World, sent: Sent, fault: Fault | None) -> list[tuple[float, Upd
     now = world.clock()
     planned = [
         (delay, update)
-        for at, (name, delay) in enumerate(zip(names, delays, strict=True))
+        for name, delay in zip(names, delays, strict=True)
         for update in _updates(
-            world, sent, name, int(now + max(delays[: at + 1])), name in priced, failed_code
+            world,
+            sent,
+            name,
+            timestamp=int(now + delay),
+            price=_price(world, sent) if name in priced else None,
+            failed_code=failed_code,
         )
     ]
     planned.sort(key=lambda pair: pair[0])
@@ -113,7 +120,13 @@ def plan(world: World, sent: Sent, fault: Fault | None) -> list[tuple[float, Upd
 
 
 def _updates(
-    world: World, sent: Sent, name: str, timestamp: int, priced: bool, failed_code: int
+    world: World,
+    sent: Sent,
+    name: str,
+    *,
+    timestamp: int,
+    price: Json | None,
+    failed_code: int,
 ) -> Iterator[Update]:
     event = Event(status=name, timestamp=timestamp)
     sent.events.append(event)
@@ -142,7 +155,7 @@ def _updates(
                 recipient_type="group" if sent.group else None,
                 recipient_participant_id=participant,
                 callback_data=sent.callback_data,
-                price=_price(world, sent) if priced and not failed else None,
+                price=price,
                 errors=errors,
             ),
             contact=known.contact() if known else None,
@@ -162,10 +175,12 @@ def _price(world: World, sent: Sent) -> Json | None:
     return webhooks.pricing("regular", sent.category)
 
 
-def _resolve(world: World, number_id: str, given: str, by_user_id: bool) -> Customer:
-    """Return the user behind `to` or `recipient`, normalised as Meta answers `wa_id`."""
-    if by_user_id:
-        return world.customers.get(given) or Customer(None, given, None)
+def _by_user_id(world: World, _number_id: str, given: str) -> Customer:
+    return world.customers.get(given) or Customer(None, given, None)
+
+
+def _by_phone(world: World, number_id: str, given: str) -> Customer:
+    """Return the user behind `to`, normalised as Meta answers `wa_id`."""
     plain = digits(given)
     code = world.number(number_id).country_code
     if code and not given.startswith("+"):
@@ -189,12 +204,12 @@ def _permitted(world: World, number_id: str, customer: Customer, kind: str) -> N
     display = world.number(number_id).number.display_phone_number
     if customer.wa_id is not None and customer.wa_id == digits(display):
         raise GraphError(131021)
-    if blocked := world.blocked.get(number_id):
-        if customer.wa_id in blocked or customer.user_id in blocked:
-            raise GraphError(130403)
-    if world.switches.window and kind != "template":
-        if not world.window_open(number_id, customer):
-            raise GraphError(131047)
+    blocked = world.blocked.get(number_id, {})
+    if blocked and (customer.wa_id in blocked or customer.user_id in blocked):
+        raise GraphError(130403)
+    closed = world.switches.window and not world.window_open(number_id, customer)
+    if closed and kind != "template":
+        raise GraphError(131047)
 
 
 def _media_known(world: World, number_id: str, kind: str, content: Json) -> None:
@@ -211,6 +226,6 @@ def _template_category(world: World, waba_id: str, content: dict[str, Any]) -> s
     for template in templates:
         if template.get("name") == content["name"] and template.get("language") == language:
             return str(template.get("category", "UTILITY")).lower()
-    if templates:
+    if world.switches.templates:
         raise GraphError(132001, f"template name ({content['name']}) does not exist in {language}")
     return "utility"

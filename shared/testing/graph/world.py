@@ -19,6 +19,23 @@ from shared.testing.graph.settings import GraphSettings
 from shared.testing.webhooks import Customer, Number, Wamids
 
 _KEPT_CUSTOMERS = 100_000
+_KEPT_BODY = 64 * 1024
+
+APP = {
+    "id": "900000000000001",
+    "link": "https://www.facebook.com/games/?app_id=900000000000001",
+    "name": "Example app",
+}
+
+
+_HELLO = {
+    "name": "hello_world",
+    "status": "APPROVED",
+    "category": "UTILITY",
+    "language": "en_US",
+    "components": [{"type": "BODY", "text": "Welcome and congratulations!!"}],
+    "id": "500000000000001",
+}
 
 
 @dataclass(slots=True)
@@ -38,10 +55,10 @@ class NumberState:
 
 @dataclass(slots=True)
 class Account:
-    """A WhatsApp business account."""
+    """A WhatsApp business account: subscribed from the start, with Meta's sample template."""
 
-    templates: list[Json] = field(default_factory=list)
-    apps: list[Json] = field(default_factory=list)
+    templates: list[Json] = field(default_factory=lambda: [dict(_HELLO)])
+    apps: list[Json] = field(default_factory=lambda: [{"whatsapp_business_api_data": APP}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,7 @@ class Request:
     node: str
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    size: int
 
     def shown(self) -> Json:
         headers = {}
@@ -74,15 +92,17 @@ class Request:
             "phone_number_id": self.node,
             "headers": headers,
             "token_sha256": token,
+            "size": self.size,
             "body": _shown_body(self.body),
         }
 
 
 def _shown_body(body: bytes) -> Any:
+    """Return the JSON, or the text, or None for what was not kept."""
     try:
         return orjson.loads(body) if body else None
     except orjson.JSONDecodeError:
-        return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        return body.decode("latin-1")
 
 
 class World:
@@ -125,6 +145,14 @@ class World:
         self.buckets = Buckets(self.clock)
         self.dispatcher.clear()
         self.number(Number().phone_number_id)
+
+    def record(self, **request: Any) -> None:
+        """Keep a request; of uploads and large bodies only the size."""
+        self.received += 1
+        body = request["body"]
+        if len(body) > _KEPT_BODY or body.startswith(b"--"):
+            request["body"] = b""
+        self.requests.append(Request(at=self.clock(), size=len(body), **request))
 
     def number(self, number_id: str) -> NumberState:
         """Return the number, which comes into being when first named."""
