@@ -24,6 +24,7 @@ from aiokafka.errors import (
 
 from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.records import OutRecord
+from shared.contracts.topics import Topic
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 from shared.observability.metrics import Metrics
 
@@ -74,7 +75,8 @@ class Publisher:
         self._closed = False
         self._timeouts = 0
         self._supervisor: asyncio.Task[None] | None = None
-        self._names: dict[int, str] = {}
+        # By identity (a topic is slow to hash); it is kept, so that its id is not given again.
+        self._names: dict[int, tuple[Topic, str]] = {}
         self.healthy = True
 
     async def start(self) -> None:
@@ -212,9 +214,10 @@ class Publisher:
         if producer is None:
             producer = await self._wait_connected()
         topic = record.topic
-        name = self._names.get(id(topic))
-        if name is None:
-            name = self._names[id(topic)] = self._settings.topic_name(topic)
+        named = self._names.get(id(topic))
+        if named is None:
+            named = self._names[id(topic)] = (topic, self._settings.topic_name(topic))
+        name = named[1]
         try:
             ack: asyncio.Future[Any] = await producer.send(
                 name, record.value, record.key, headers=record.headers
@@ -268,7 +271,8 @@ class Publisher:
                 enable_idempotence=True,
                 linger_ms=self._linger_ms,
                 max_batch_size=_MAX_BATCH_BYTES,
-                max_request_size=MAX_RECORD_BYTES,
+                # Room for the headers that a dead-letter copy adds.
+                max_request_size=MAX_RECORD_BYTES + 64 * 1024,
                 request_timeout_ms=_REQUEST_TIMEOUT_MS,
                 compression_type=self._settings.kafka_compression,
                 **self._settings.client_options(),

@@ -36,7 +36,7 @@ def _wanted(
     settings: KafkaSettings, topics: Iterable[Topic], partitions: int | None
 ) -> list[_Wanted]:
     wanted = []
-    size = {"max.message.bytes": str(MAX_RECORD_BYTES + 64 * 1024)}
+    size = {"max.message.bytes": str(MAX_RECORD_BYTES + 128 * 1024)}
     for topic in topics:
         count = partitions or settings.kafka_partitions or topic.partitions
         if topic.compacted:

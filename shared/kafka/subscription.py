@@ -1,0 +1,446 @@
+"""One subscription: batch in, handler, parked and dead-lettered what fails, explicit commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faststream.kafka import KafkaBroker
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+from typing_extensions import override
+
+from shared.contracts.errors import PermanentError, TransientError
+from shared.contracts.records import InRecord
+from shared.contracts.topics import Topic
+from shared.kafka.consumer import GuardedConsumer
+from shared.kafka.dead_letters import dead_letter, dead_topic
+from shared.kafka.failure import BEHIND, FailureTally, Rejected, rejected_by
+from shared.kafka.parking import Handler
+from shared.kafka.progress import Progress
+from shared.kafka.runtime import ConsumerRuntime
+
+log = structlog.get_logger()
+
+_T = TypeVar("_T")
+_FIRST_BACKOFF_SECONDS = 0.05
+_LAST_BACKOFF_SECONDS = 5.0
+_START_LIMIT_SECONDS = 60.0
+_WATCH_SECONDS = 1.0
+_COMMIT_LIMIT_SECONDS = 5.0
+# A revoked partition waits so long for the batch in hand, well below the rebalance timeout.
+_DRAIN_SECONDS = 5.0
+
+
+class _AbandonedError(Exception):
+    """The partitions went away or the process stops: the batch comes again to whoever has them."""
+
+
+class _HaltedError(Exception):
+    """The failure policy says stop."""
+
+
+class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The life of one consumer of one topic in one group.
+
+    It is FastStream's batch handler, aiokafka's rebalance listener and the watchdog of both.
+    """
+
+    def __init__(
+        self, topic: Topic, *, group: str, handler: Handler, runtime: ConsumerRuntime
+    ) -> None:
+        self.topic = topic
+        self.group = group
+        self.name = runtime.settings.topic_name(topic)
+        self.lot = f"{group}:{self.name}"
+        self.subscriber: BatchSubscriber | None = None
+        self.broker: KafkaBroker | None = None
+        self.progress = Progress(runtime.settings.kafka_progress_limit)
+        self.joined = False
+        self._dead_topic = dead_topic(topic)
+        self._handler = handler
+        self._runtime = runtime
+        self._tally = FailureTally(runtime.policy)
+        self._generation = 0
+        self._interrupt = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._holding = False
+        self._stopping = False
+        self._halt_reason: str | None = None
+        self._uncommitted: dict[TopicPartition, int] = {}
+        metrics = runtime.metrics
+        self._age = metrics.hop_age.labels(self.name)
+        self._sizes = metrics.batch_size.labels(self.name)
+        self._seconds = metrics.batch_seconds.labels(self.name)
+        self._handled = metrics.records.labels(self.name, "handled")
+        self._lag = metrics.lag.labels(self.name)
+        self._paused = metrics.paused.labels(self.name)
+
+    # --- the batch ---
+
+    async def on_batch(self, messages: Sequence[ConsumerRecord[Any, Any]]) -> None:
+        """Handle a batch and commit it; nothing is committed when it is abandoned."""
+        started = time.perf_counter()
+        generation = self._generation
+        self._idle.clear()
+        try:
+            records = [
+                InRecord(m.topic, m.partition, m.offset, m.key, m.value, m.headers, m.timestamp)
+                for m in messages
+            ]
+            await self._settle(records, generation)
+            if generation != self._generation:
+                raise _AbandonedError  # noqa: TRY301 - one place tells it
+            offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
+            await self._commit({TopicPartition(*key): offset for key, offset in offsets.items()})
+        except _AbandonedError:
+            log.info("batch.abandoned", lot=self.lot, records=len(messages))
+            return
+        except _HaltedError as halt:
+            self._halt(str(halt))
+            return
+        except Exception:
+            # Parking or publishing broke in a way nobody classified: keep the records, stop.
+            log.exception("batch.broke", lot=self.lot, records=len(messages))
+            self._halt("consumer_bug")
+            return
+        finally:
+            self._idle.set()
+        self.progress.moved()
+        self._sizes.observe(len(messages))
+        self._seconds.observe(time.perf_counter() - started)
+        self._age.observe(max(0.0, time.time() - records[0].timestamp_ms / 1000))
+
+    async def _settle(self, records: list[InRecord], generation: int) -> None:
+        if self._halt_reason is not None or self._stopping:
+            raise _AbandonedError
+        due = records
+        parking = self._runtime.parking
+        if parking is not None:
+            due = await self._park_followers(records, generation)
+        if not due:
+            return
+        try:
+            rejected = await self._retried(lambda: self._handler(due), generation)
+        except (_AbandonedError, _HaltedError):
+            raise
+        except Exception as error:
+            log.warning(
+                "batch.isolating", lot=self.lot, records=len(due), error=type(error).__name__
+            )
+            await self._isolate(due, generation)
+            return
+        dead = 0
+        if rejected:
+            dead = sum(1 for each in rejected if each.reason != BEHIND)
+            await self._reject(rejected, generation)
+        self._tally.handled(len(due) - dead)
+        self._handled.inc(len(due) - dead)
+
+    async def _park_followers(self, records: list[InRecord], generation: int) -> list[InRecord]:
+        parking = self._runtime.parking
+        assert parking is not None  # noqa: S101 - the caller asked
+        keys = {record.key for record in records if record.key is not None}
+        if not keys:
+            return records
+        parked = await self._retried(lambda: parking.parked(self.lot, keys), generation)
+        if not parked:
+            return records
+        behind = [record for record in records if record.key in parked]
+        await self._park(behind, BEHIND, generation)
+        return [record for record in records if record.key not in parked]
+
+    async def _isolate(self, records: list[InRecord], generation: int) -> None:
+        # One key at a time, its records in order: the first that fails is the poison.
+        by_key: dict[tuple[int, bytes | int], list[InRecord]] = {}
+        for record in records:
+            # Records without a key have no order to keep: each stands alone.
+            key = record.key if record.key is not None else record.offset
+            by_key.setdefault((record.partition, key), []).append(record)
+        for run in by_key.values():
+            for position, record in enumerate(run):
+                rejection = await self._alone(record, generation)
+                if rejection is None:
+                    self._tally.handled(1)
+                    self._handled.inc()
+                    continue
+                await self._reject([rejection], generation)
+                if self._runtime.parking is None:
+                    continue
+                await self._park(run[position + 1 :], BEHIND, generation)
+                break
+
+    async def _alone(self, record: InRecord, generation: int) -> Rejected | None:
+        try:
+            rejected = await self._retried(lambda: self._handler([record]), generation)
+        except (_AbandonedError, _HaltedError):
+            raise
+        except Exception as error:
+            rejection = rejected_by(record, error)
+            if rejection.kind == "bug":
+                log.exception("record.failed", lot=self.lot, **_where(record))
+            return rejection
+        return rejected[0] if rejected else None
+
+    async def _reject(self, rejected: Sequence[Rejected], generation: int) -> None:
+        metrics = self._runtime.metrics
+        dead: list[Rejected] = []
+        for each in rejected:
+            if each.reason == BEHIND:
+                continue
+            stop = self._tally.rejected()
+            if stop is not None:
+                raise _HaltedError(stop)
+            dead.append(each)
+            metrics.dead_letters.labels(self.name, each.stage, each.kind).inc()
+            log.error(
+                "record.rejected",
+                lot=self.lot,
+                reason=each.reason,
+                stage=each.stage,
+                kind=each.kind,
+                **_where(each.record),
+            )
+        keyed = [each for each in rejected if each.record.key is not None]
+        for reason in dict.fromkeys(each.reason for each in keyed):
+            await self._park(
+                [each.record for each in keyed if each.reason == reason], reason, generation
+            )
+        for each in dead:
+            await self._bury(each, generation)
+
+    async def _bury(self, rejected: Rejected, generation: int) -> None:
+        publisher = self._runtime.publisher
+        copy = dead_letter(self._dead_topic, rejected)
+        try:
+            await self._retried(lambda: publisher.publish([copy]), generation)
+        except PermanentError:
+            bare = dead_letter(self._dead_topic, rejected, with_value=False)
+            await self._retried(lambda: publisher.publish([bare]), generation)
+
+    async def _park(self, records: list[InRecord], reason: str, generation: int) -> None:
+        parking = self._runtime.parking
+        if parking is None or not records:
+            return
+        await self._retried(lambda: parking.park(self.lot, records, reason=reason), generation)
+        self._runtime.metrics.parked_records.labels(self.name).inc(len(records))
+        self._runtime.metrics.records.labels(self.name, "parked").inc(len(records))
+
+    async def _retried(self, attempt: Callable[[], Awaitable[_T]], generation: int) -> _T:
+        """Try until it is not a TransientError; the partitions are held meanwhile."""
+        delay = _FIRST_BACKOFF_SECONDS
+        try:
+            return await attempt()
+        except TransientError as error:
+            cause = error
+        with self._held():
+            while True:
+                self._runtime.metrics.batch_retries.labels(self.name).inc()
+                log.warning(
+                    "batch.held", lot=self.lot, error=type(cause).__name__, retry=round(delay, 2)
+                )
+                await self._back_off(delay, generation)
+                delay = min(delay * 2, _LAST_BACKOFF_SECONDS)
+                try:
+                    return await attempt()
+                except TransientError as error:
+                    cause = error
+
+    async def _back_off(self, delay: float, generation: int) -> None:
+        ends = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        while (left := ends - time.monotonic()) > 0:
+            self.progress.held()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 1.0)):
+                    await self._interrupt.wait()
+            self._interrupt.clear()
+            if self._stopping or generation != self._generation:
+                raise _AbandonedError
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        consumer = self._consumer
+        self._paused.set(1)
+        self._holding = True
+        try:
+            with consumer.held() if consumer is not None else contextlib.nullcontext():
+                yield
+        finally:
+            self._holding = False
+            self._paused.set(0)
+            self.progress.held()
+
+    # --- offsets ---
+
+    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self._uncommitted.update(offsets)
+        await self._flush_offsets()
+
+    async def _flush_offsets(self) -> None:
+        consumer = self._consumer
+        if consumer is None or not self._uncommitted:
+            return
+        offsets = self._uncommitted
+        try:
+            async with asyncio.timeout(_COMMIT_LIMIT_SECONDS):
+                await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            # Lost to another member: the records come again, to it.
+            self._uncommitted = {}
+            self._runtime.metrics.commit_failures.labels(self.name).inc()
+            log.warning("batch.commit_refused", lot=self.lot)
+        except (KafkaError, TimeoutError) as error:
+            # Kept: the next batch or idle turn commits it.
+            self._runtime.metrics.commit_failures.labels(self.name).inc()
+            log.warning("batch.commit_failed", lot=self.lot, error=type(error).__name__)
+        else:
+            self._uncommitted = {}
+
+    @property
+    def _consumer(self) -> GuardedConsumer | None:
+        consumer = self.subscriber.consumer if self.subscriber is not None else None
+        return consumer if isinstance(consumer, GuardedConsumer) else None
+
+    # --- what aiokafka tells ---
+
+    async def polled(self, consumer: GuardedConsumer) -> None:
+        """One turn of the poll loop."""
+        if self.progress.polled():
+            self.progress.scanned(consumer.positions())
+            self._lag.set(consumer.lag())
+        if self._halt_reason is not None:
+            await asyncio.Event().wait()  # read no more, until the watchdog has stopped the loop
+        if self._uncommitted:
+            await self._flush_offsets()
+
+    @override
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        if self._holding:
+            self._lost()
+        elif not self._idle.is_set():
+            # The batch in hand commits before the partitions go: nobody repeats it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await self._idle.wait()
+        self._lost()
+
+    def _lost(self) -> None:
+        self._generation += 1
+        self._interrupt.set()
+
+    @override
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._uncommitted = {}
+        self.joined = True
+        self._runtime.metrics.rebalances.labels(self.name).inc()
+        self.progress.started()
+        log.info("consumer.assigned", lot=self.lot, partitions=len(list(assigned)))
+
+    # --- life ---
+
+    def stalled(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        if self._halt_reason is not None:
+            return self._halt_reason
+        return self.progress.stalled()
+
+    def _halt(self, reason: str) -> None:
+        self._halt_reason = reason
+        self._runtime.metrics.consumer_stopped.labels(self.name).set(1)
+        self._runtime.halted.set()
+        log.critical("consumer.halted", lot=self.lot, reason=reason)
+
+    async def run(self) -> None:
+        """Start, watch and restart until cancelled or halted."""
+        delay = 0.2
+        while self._halt_reason is None:
+            try:
+                await self._start()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning(
+                    "consumer.start_failed", lot=self.lot, error=type(error).__name__, retry=delay
+                )
+                await self._stop_subscriber(1.0)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                delay = min(delay * 2, 2.0)
+                continue
+            delay = 0.2
+            reason = await self._watch()
+            if reason is None:
+                break
+            self.progress.restarting()
+            self._runtime.metrics.consumer_restarts.labels(self.name, reason).inc()
+            log.error("consumer.restarting", lot=self.lot, reason=reason)
+            await self._stop_subscriber(_DRAIN_SECONDS)
+        await self._stop_subscriber(_DRAIN_SECONDS)
+
+    async def _start(self) -> None:
+        subscriber, broker = self.subscriber, self.broker
+        if subscriber is None or broker is None:
+            raise RuntimeError("subscribe() was not called")
+        self.joined = False
+        self.progress.starting()
+        async with asyncio.timeout(_START_LIMIT_SECONDS):
+            await broker.connect()
+            await subscriber.start()
+        # No await between: the poll loop's first turn already finds its owner.
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.owner = self
+        self.progress.started()
+
+    async def _watch(self) -> str | None:
+        """Wait until the consumer needs a restart and say why; None when it halted."""
+        while self._halt_reason is None:
+            await asyncio.sleep(_WATCH_SECONDS)
+            subscriber = self.subscriber
+            if subscriber is None or all(task.done() for task in subscriber.tasks):
+                return "loop_ended"
+            consumer = self._consumer
+            if consumer is None:
+                continue
+            if self.progress.wants_ends():
+                await self._look_at_ends(consumer)
+            if self.progress.idle_with_lag():
+                return "idle_with_lag"
+        return None
+
+    async def _look_at_ends(self, consumer: GuardedConsumer) -> None:
+        assigned = consumer.assignment()
+        if not assigned:
+            self.progress.moved()
+            return
+        try:
+            async with asyncio.timeout(5):
+                ends = await consumer.end_offsets(assigned)
+        except (KafkaError, OSError, TimeoutError):
+            self.progress.unreachable()
+            return
+        positions = consumer.positions()
+        self.progress.looked(
+            behind=any(end > positions.get(partition, 0) for partition, end in ends.items())
+        )
+
+    async def stop(self, limit: float) -> None:
+        """Finish the batch in hand, commit, leave the group."""
+        self._stopping = True
+        self._interrupt.set()
+        await self._stop_subscriber(limit)
+
+    async def _stop_subscriber(self, limit: float) -> None:
+        if self.subscriber is None:
+            return
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(limit):
+                await self.subscriber.stop()
+
+
+def _where(record: InRecord) -> dict[str, int]:
+    return {"partition": record.partition, "offset": record.offset}
