@@ -1,0 +1,1 @@
+"""Redis (a cache: the truth is inbox's) and the directory in memory."""

@@ -1,0 +1,1 @@
+"""The scripts: each is one atomic step on one tenant's keys."""
