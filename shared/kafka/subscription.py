@@ -131,7 +131,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             rejected = await self._retried(lambda: self._handler(due), generation)
         except (_AbandonedError, _HaltedError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, one record of them caused it
             log.warning(
                 "batch.isolating", lot=self.lot, records=len(due), error=type(error).__name__
             )
