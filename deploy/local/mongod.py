@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from deploy.local.processes import Launch
 
 REPLICA_SET: Final = "rs0"
 NOT_YET_INITIALIZED: Final = 94
-INVALID_REPLICA_SET_CONFIG: Final = 93
+ALREADY_INITIALIZED: Final = 23
 
 
 def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[str]:
@@ -29,6 +29,8 @@ def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[
         # A slow operation would be logged with its documents, which are customers' messages.
         *("--slowms", "3600000"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # A primary that is told to end serves on for 15 s by default, to let drivers move.
+        *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
     ]
 
 
@@ -82,7 +84,7 @@ def settle(client: "pymongo.MongoClient[Any]", port: int) -> None:
     except OperationFailure as error:
         if error.code != NOT_YET_INITIALIZED:
             raise
-        client.admin.command("replSetInitiate", configuration([host]))
+        initiate(client, [host])
         return
     if [member["host"] for member in config["members"]] != [host]:
         config["members"] = [{**config["members"][0], "host": host}]
@@ -90,7 +92,16 @@ def settle(client: "pymongo.MongoClient[Any]", port: int) -> None:
         client.admin.command("replSetReconfig", config, force=True)
 
 
-def configuration(hosts: list[str]) -> Mapping[str, Any]:
+def initiate(client: "pymongo.MongoClient[Any]", hosts: Sequence[str]) -> None:
+    """Make these hosts a replica set; nothing happens if they are one."""
+    try:
+        client.admin.command("replSetInitiate", configuration(hosts))
+    except OperationFailure as error:
+        if error.code != ALREADY_INITIALIZED:
+            raise
+
+
+def configuration(hosts: Sequence[str]) -> Mapping[str, Any]:
     """Short elections: a restart should not cost the default of 10 s."""
     return {
         "_id": REPLICA_SET,
@@ -99,7 +110,7 @@ def configuration(hosts: list[str]) -> Mapping[str, Any]:
     }
 
 
-def await_primary(ports: list[int], deadline: timedelta) -> int:
+def await_primary(ports: Sequence[int], deadline: timedelta) -> int:
     """The port of the set's writable primary, once there is one."""
     end = time.monotonic() + deadline.total_seconds()
     while time.monotonic() < end:

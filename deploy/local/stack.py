@@ -57,8 +57,8 @@ class Stack:
         return f"redis://127.0.0.1:{self.ports['redis']}/0"
 
 
-def require_platform() -> None:
-    system, machine = platform.system(), platform.machine()
+def require_platform(system: str, machine: str) -> None:
+    """Raise, with the way out, where the servers' programs do not run."""
     if (system, machine) != ("Linux", "x86_64"):
         raise LocalStackError(
             f"The stack without Docker runs on Linux x86-64; this is {system} {machine}. "
@@ -77,7 +77,7 @@ def ensure(
     Raises `LocalStackError` with a message for people when a port is taken, a download fails, or a
     server dies or does not get ready.
     """
-    require_platform()
+    require_platform(platform.system(), platform.machine())
     place = Home(home)
     place.create()
     cache = cache_folder()
