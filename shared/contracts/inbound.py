@@ -50,3 +50,7 @@ class QuarantineReason(StrEnum):
 QUARANTINE_REASON = "atrio_quarantine_reason"
 QUARANTINE_APP = "atrio_quarantine_app"
 """The app id of the path that the body came by; absent on the platform's own path."""
+QUARANTINE_TENANTS = "atrio_quarantine_tenants"
+"""Tenants, with commas, whose secret for that app signed the body: it speaks for them alone."""
+REDRIVEN_UP_TO = "atrio_redriven_up_to"
+"""On a record without a value: the key's `unknown_number` records up to this offset are done."""
