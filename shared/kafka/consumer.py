@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from typing_extensions import override
 
 log = structlog.get_logger()
@@ -52,8 +52,9 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             except TimeoutError:
                 continue
             except KafkaError as error:
-                if self._coordinator is not None and self._coordination_ended():
-                    raise
+                if self._coordination_ended():
+                    # Nothing joins the group again: end the loop, the watchdog starts anew.
+                    raise ConsumerStoppedError from error
                 log.warning("consumer.poll_failed", error=type(error).__name__)
                 await asyncio.sleep(_ERROR_PAUSE_SECONDS)
                 continue

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -16,34 +16,21 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from typing_extensions import override
 
-from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.records import InRecord
 from shared.contracts.topics import Topic
 from shared.kafka.consumer import GuardedConsumer
-from shared.kafka.dead_letters import dead_letter, dead_topic
-from shared.kafka.failure import BEHIND, FailureTally, Rejected, rejected_by
 from shared.kafka.parking import Handler
 from shared.kafka.progress import Progress
 from shared.kafka.runtime import ConsumerRuntime
+from shared.kafka.settlement import AbandonedError, HaltedError, Settlement
 
 log = structlog.get_logger()
 
-_T = TypeVar("_T")
-_FIRST_BACKOFF_SECONDS = 0.05
-_LAST_BACKOFF_SECONDS = 5.0
 _START_LIMIT_SECONDS = 60.0
 _WATCH_SECONDS = 1.0
 _COMMIT_LIMIT_SECONDS = 5.0
 # A revoked partition waits so long for the batch in hand, well below the rebalance timeout.
 _DRAIN_SECONDS = 5.0
-
-
-class _AbandonedError(Exception):
-    """The partitions went away or the process stops: the batch comes again to whoever has them."""
-
-
-class _HaltedError(Exception):
-    """The failure policy says stop."""
 
 
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -63,47 +50,48 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self.broker: KafkaBroker | None = None
         self.progress = Progress(runtime.settings.kafka_progress_limit)
         self.joined = False
-        self._dead_topic = dead_topic(topic)
-        self._handler = handler
         self._runtime = runtime
-        self._tally = FailureTally(runtime.policy)
-        self._generation = 0
-        self._interrupt = asyncio.Event()
+        self._work = Settlement(
+            topic,
+            lot=self.lot,
+            handler=handler,
+            runtime=runtime,
+            progress=self.progress,
+            hold=self._hold,
+        )
         self._idle = asyncio.Event()
         self._idle.set()
-        self._holding = False
-        self._stopping = False
         self._halt_reason: str | None = None
         self._uncommitted: dict[TopicPartition, int] = {}
         metrics = runtime.metrics
         self._age = metrics.hop_age.labels(self.name)
         self._sizes = metrics.batch_size.labels(self.name)
         self._seconds = metrics.batch_seconds.labels(self.name)
-        self._handled = metrics.records.labels(self.name, "handled")
         self._lag = metrics.lag.labels(self.name)
-        self._paused = metrics.paused.labels(self.name)
 
     # --- the batch ---
 
     async def on_batch(self, messages: Sequence[ConsumerRecord[Any, Any]]) -> None:
         """Handle a batch and commit it; nothing is committed when it is abandoned."""
         started = time.perf_counter()
-        generation = self._generation
+        if self._halt_reason is not None:
+            return
+        generation = self._work.generation
         self._idle.clear()
         try:
             records = [
                 InRecord(m.topic, m.partition, m.offset, m.key, m.value, m.headers, m.timestamp)
                 for m in messages
             ]
-            await self._settle(records, generation)
-            if generation != self._generation:
-                raise _AbandonedError  # noqa: TRY301 - one place tells it
+            await self._work.settle(records, generation)
+            if generation != self._work.generation:
+                raise AbandonedError  # noqa: TRY301 - one place tells it
             offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
             await self._commit({TopicPartition(*key): offset for key, offset in offsets.items()})
-        except _AbandonedError:
+        except AbandonedError:
             log.info("batch.abandoned", lot=self.lot, records=len(messages))
             return
-        except _HaltedError as halt:
+        except HaltedError as halt:
             self._halt(str(halt))
             return
         except Exception:
@@ -117,165 +105,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._sizes.observe(len(messages))
         self._seconds.observe(time.perf_counter() - started)
         self._age.observe(max(0.0, time.time() - records[0].timestamp_ms / 1000))
-
-    async def _settle(self, records: list[InRecord], generation: int) -> None:
-        if self._halt_reason is not None or self._stopping:
-            raise _AbandonedError
-        due = records
-        parking = self._runtime.parking
-        if parking is not None:
-            due = await self._park_followers(records, generation)
-        if not due:
-            return
-        try:
-            rejected = await self._retried(lambda: self._handler(due), generation)
-        except (_AbandonedError, _HaltedError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, one record of them caused it
-            log.warning(
-                "batch.isolating", lot=self.lot, records=len(due), error=type(error).__name__
-            )
-            await self._isolate(due, generation)
-            return
-        dead = 0
-        if rejected:
-            dead = sum(1 for each in rejected if each.reason != BEHIND)
-            await self._reject(rejected, generation)
-        self._tally.handled(len(due) - dead)
-        self._handled.inc(len(due) - dead)
-
-    async def _park_followers(self, records: list[InRecord], generation: int) -> list[InRecord]:
-        parking = self._runtime.parking
-        assert parking is not None  # noqa: S101 - the caller asked
-        keys = {record.key for record in records if record.key is not None}
-        if not keys:
-            return records
-        parked = await self._retried(lambda: parking.parked(self.lot, keys), generation)
-        if not parked:
-            return records
-        behind = [record for record in records if record.key in parked]
-        await self._park(behind, BEHIND, generation)
-        return [record for record in records if record.key not in parked]
-
-    async def _isolate(self, records: list[InRecord], generation: int) -> None:
-        # One key at a time, its records in order: the first that fails is the poison.
-        by_key: dict[tuple[int, bytes | int], list[InRecord]] = {}
-        for record in records:
-            # Records without a key have no order to keep: each stands alone.
-            key = record.key if record.key is not None else record.offset
-            by_key.setdefault((record.partition, key), []).append(record)
-        for run in by_key.values():
-            for position, record in enumerate(run):
-                rejection = await self._alone(record, generation)
-                if rejection is None:
-                    self._tally.handled(1)
-                    self._handled.inc()
-                    continue
-                await self._reject([rejection], generation)
-                if self._runtime.parking is None:
-                    continue
-                await self._park(run[position + 1 :], BEHIND, generation)
-                break
-
-    async def _alone(self, record: InRecord, generation: int) -> Rejected | None:
-        try:
-            rejected = await self._retried(lambda: self._handler([record]), generation)
-        except (_AbandonedError, _HaltedError):
-            raise
-        except Exception as error:
-            rejection = rejected_by(record, error)
-            if rejection.kind == "bug":
-                log.exception("record.failed", lot=self.lot, **_where(record))
-            return rejection
-        return rejected[0] if rejected else None
-
-    async def _reject(self, rejected: Sequence[Rejected], generation: int) -> None:
-        metrics = self._runtime.metrics
-        dead: list[Rejected] = []
-        for each in rejected:
-            if each.reason == BEHIND:
-                continue
-            stop = self._tally.rejected()
-            if stop is not None:
-                raise _HaltedError(stop)
-            dead.append(each)
-            metrics.dead_letters.labels(self.name, each.stage, each.kind).inc()
-            log.error(
-                "record.rejected",
-                lot=self.lot,
-                reason=each.reason,
-                stage=each.stage,
-                kind=each.kind,
-                **_where(each.record),
-            )
-        keyed = [each for each in rejected if each.record.key is not None]
-        for reason in dict.fromkeys(each.reason for each in keyed):
-            await self._park(
-                [each.record for each in keyed if each.reason == reason], reason, generation
-            )
-        for each in dead:
-            await self._bury(each, generation)
-
-    async def _bury(self, rejected: Rejected, generation: int) -> None:
-        publisher = self._runtime.publisher
-        copy = dead_letter(self._dead_topic, rejected)
-        try:
-            await self._retried(lambda: publisher.publish([copy]), generation)
-        except PermanentError:
-            bare = dead_letter(self._dead_topic, rejected, with_value=False)
-            await self._retried(lambda: publisher.publish([bare]), generation)
-
-    async def _park(self, records: list[InRecord], reason: str, generation: int) -> None:
-        parking = self._runtime.parking
-        if parking is None or not records:
-            return
-        await self._retried(lambda: parking.park(self.lot, records, reason=reason), generation)
-        self._runtime.metrics.parked_records.labels(self.name).inc(len(records))
-        self._runtime.metrics.records.labels(self.name, "parked").inc(len(records))
-
-    async def _retried(self, attempt: Callable[[], Awaitable[_T]], generation: int) -> _T:
-        """Try until it is not a TransientError; the partitions are held meanwhile."""
-        delay = _FIRST_BACKOFF_SECONDS
-        try:
-            return await attempt()
-        except TransientError as error:
-            cause = error
-        with self._held():
-            while True:
-                self._runtime.metrics.batch_retries.labels(self.name).inc()
-                log.warning(
-                    "batch.held", lot=self.lot, error=type(cause).__name__, retry=round(delay, 2)
-                )
-                await self._back_off(delay, generation)
-                delay = min(delay * 2, _LAST_BACKOFF_SECONDS)
-                try:
-                    return await attempt()
-                except TransientError as error:
-                    cause = error
-
-    async def _back_off(self, delay: float, generation: int) -> None:
-        ends = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        while (left := ends - time.monotonic()) > 0:
-            self.progress.held()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, 1.0)):
-                    await self._interrupt.wait()
-            self._interrupt.clear()
-            if self._stopping or generation != self._generation:
-                raise _AbandonedError
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        consumer = self._consumer
-        self._paused.set(1)
-        self._holding = True
-        try:
-            with consumer.held() if consumer is not None else contextlib.nullcontext():
-                yield
-        finally:
-            self._holding = False
-            self._paused.set(0)
-            self.progress.held()
 
     # --- offsets ---
 
@@ -308,6 +137,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer = self.subscriber.consumer if self.subscriber is not None else None
         return consumer if isinstance(consumer, GuardedConsumer) else None
 
+    def _hold(self) -> contextlib.AbstractContextManager[None]:
+        consumer = self._consumer
+        return contextlib.nullcontext() if consumer is None else consumer.held()
+
     # --- what aiokafka tells ---
 
     async def polled(self, consumer: GuardedConsumer) -> None:
@@ -322,18 +155,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     @override
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        if self._holding:
-            self._lost()
-        elif not self._idle.is_set():
+        if not self._work.holding and not self._idle.is_set():
             # The batch in hand commits before the partitions go: nobody repeats it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._idle.wait()
-        self._lost()
-
-    def _lost(self) -> None:
-        self._generation += 1
-        self._interrupt.set()
+        self._work.revoke()
 
     @override
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -430,8 +257,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self, limit: float) -> None:
         """Finish the batch in hand, commit, leave the group."""
-        self._stopping = True
-        self._interrupt.set()
+        self._work.stop()
         await self._stop_subscriber(limit)
 
     async def _stop_subscriber(self, limit: float) -> None:
@@ -440,7 +266,3 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(limit):
                 await self.subscriber.stop()
-
-
-def _where(record: InRecord) -> dict[str, int]:
-    return {"partition": record.partition, "offset": record.offset}
