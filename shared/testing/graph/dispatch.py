@@ -13,6 +13,7 @@ import aiohttp
 from shared.testing import webhooks
 from shared.testing.graph.behaviour import WebhookBehaviour
 from shared.testing.graph.model import Json, Target, Update
+from shared.testing.webhooks.wire import upload
 
 
 @dataclass(slots=True, eq=False)
@@ -227,7 +228,7 @@ class Dispatcher:
         try:
             async with self._session.post(
                 batch.target.url,
-                data=batch.body,
+                data=upload(batch.body),
                 headers=webhooks.signed_headers(batch.body, batch.target.secret),
                 timeout=aiohttp.ClientTimeout(total=behaviour.timeout_ms / 1000),
                 allow_redirects=False,

@@ -60,7 +60,7 @@ class GraphServer:
             await stop.wait()
 
     async def __aenter__(self) -> Self:
-        listener = socket.create_server((self.settings.host, self.settings.port), backlog=2048)
+        listener = _listen(self.settings.host, self.settings.port)
         port = listener.getsockname()[1]
         self.settings = self.settings.model_copy(update={"port": port})
         self._server = _Server(
@@ -92,3 +92,14 @@ class GraphServer:
             return
         self._server.should_exit = True
         await self._task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # socket.create_server leaves proto 0, and asyncio then leaves Nagle's algorithm on for what
+    # is accepted: each answer (head and body are two writes) took 44 ms instead of 1.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(2048)
+    return listener

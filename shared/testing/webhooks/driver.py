@@ -11,7 +11,7 @@ from typing import Self
 import aiohttp
 
 from shared.testing.webhooks.ids import Json
-from shared.testing.webhooks.wire import encode, signed_headers
+from shared.testing.webhooks.wire import encode, signed_headers, upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class WebhookDriver:
         body = payload if isinstance(payload, bytes) else encode(payload)
         try:
             headers = signed_headers(body, self._secret)
-            async with self._session.post(self._url, data=body, headers=headers) as answer:
+            async with self._session.post(self._url, data=upload(body), headers=headers) as answer:
                 await answer.read()
                 code = answer.status
         except (aiohttp.ClientError, TimeoutError):
