@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import parse_qs
@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.ingest.model import Source
 from services.ingest.storage import Apps
-from services.ingest.workflows.accept import AcceptWebhook
 from shared.contracts.errors import TransientError
 from shared.observability.metrics import Metrics
 
@@ -31,6 +30,9 @@ _SIGNATURE_BYTES = 71
 # answer after its last byte would otherwise see a reset instead of the 413.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _PROBLEM = b"application/problem+json"
+
+Accept = Callable[[bytes, Source], Awaitable[None]]
+"""Makes a signed body durable, or raises."""
 
 log = structlog.get_logger()
 
@@ -67,7 +69,7 @@ class WebhookApp:
 
     def __init__(
         self,
-        accept: AcceptWebhook,
+        accept: Accept,
         apps: Apps,
         *,
         secrets: Iterable[str],
