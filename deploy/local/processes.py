@@ -9,6 +9,7 @@ so that a start with other ports is told from one that just has nothing to do.
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -25,6 +26,8 @@ from deploy.local.home import Home
 
 POLL: Final = timedelta(milliseconds=50)
 TAIL_LINES: Final = 15
+FREE_PORTS: Final = range(20_000, 32_768)
+RELEASE: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +168,27 @@ def stop(pid_file: Path, patience: timedelta) -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A port of the loopback interface that nobody has now.
+
+    Taken from below the range that the kernel gives to outgoing connections (32768 and up on
+    Linux): a remembered port of that range is sooner or later some client's.
+    """
+    for _ in range(100):
+        port = FREE_PORTS.start + secrets.randbelow(len(FREE_PORTS))
+        if _can_bind(port):
+            return port
+    raise LocalStackError(f"no free port found between {FREE_PORTS.start} and {FREE_PORTS.stop}")
+
+
+def _can_bind(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        # As the servers do: connections in TIME_WAIT do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def is_listening(port: int) -> bool:
@@ -178,18 +198,21 @@ def is_listening(port: int) -> bool:
 
 
 def require_free(name: str, ports: Sequence[int], variable: str) -> None:
-    """Raise, naming the holder if the system tells, when one of the ports is taken."""
+    """Raise, naming the holder if the system tells, when one of the ports is taken.
+
+    A killed process of many threads is a zombie while its last threads still hold the port: where
+    no living holder is found, the port gets a moment.
+    """
     for port in ports:
-        with socket.socket() as probe:
-            # As the servers do: connections in TIME_WAIT do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
+        deadline = time.monotonic() + RELEASE.total_seconds()
+        while not _can_bind(port):
+            holder = _holder(port)
+            if holder or time.monotonic() > deadline:
                 raise LocalStackError(
-                    f"{name}: port {port} is taken{_holder(port)} ({error.strerror}). "
+                    f"{name}: port {port} is taken{holder}. "
                     f"Free it or choose another one with {variable}."
-                ) from error
+                )
+            time.sleep(POLL.total_seconds())
 
 
 def _holder(port: int) -> str:

@@ -44,8 +44,9 @@ class ReplicaSet:
 
     def step_down(self) -> int:
         """Make the primary stand back for 10 s, as maintenance does; return the new one."""
-        with mongod.connect(self.primary()) as client:
-            client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+        port = self.primary()
+        with mongod.connect(port, START) as client:
+            client.admin.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=8)
         return self.primary()
 
     def kill(self, port: int) -> None:
@@ -61,8 +62,9 @@ class ReplicaSet:
         return port
 
     def restart(self, port: int) -> None:
-        """Start a node again on its data, and wait until it listens."""
+        """Start a node again on its data, and wait until it follows the primary."""
         _start_node(self.home, port)
+        _await_member(self.home, port)
 
     def stop(self) -> None:
         with ThreadPoolExecutor(len(self.ports)) as pool:
@@ -88,6 +90,8 @@ def start(folder: Path) -> ReplicaSet:
     with mongod.connect(ports[0]) as client:
         mongod.initiate(client, [f"127.0.0.1:{port}" for port in ports])
     mongod.await_primary(ports, START)
+    for port in ports:
+        _await_member(home, port)
     return ReplicaSet(home, ports)
 
 
@@ -107,6 +111,13 @@ def _start_node(home: Home, port: int) -> None:
         )
         pid = spawn(launch, home)
     await_ready(name, lambda: is_listening(port), START, home, pid)
+
+
+def _await_member(home: Home, port: int) -> None:
+    """Wait until the node can be elected: one that still copies the data cannot."""
+    pid = running_pid(home.pid_file(_name(port)))
+    if pid is not None:
+        await_ready(_name(port), lambda: mongod.is_member(port), START, home, pid)
 
 
 def _name(port: int) -> str:
