@@ -54,6 +54,18 @@ def decide(
     )
 
 
+def decide_queue(
+    team: str | None, policy: Policy, candidates: Sequence[Candidate], now: datetime
+) -> Park | None:
+    """The decision for everybody who waits for this team; None while somebody is free.
+
+    When nobody is, it depends on no conversation: 10,000 that wait cost one decision.
+    """
+    anyone = Waiting(id="", episode=0, epoch=0, team=team, waiting_since=now)
+    decision = decide(anyone, policy, candidates, now)
+    return decision if isinstance(decision, Park) else None
+
+
 def is_present(candidate: Candidate, grace: timedelta, now: datetime) -> bool:
     """Whether the agent has a socket, or lost the last one less than `grace` ago."""
     if candidate.connected:

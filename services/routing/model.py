@@ -223,11 +223,17 @@ class AgentState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One tenant at one moment, from one atomic read. `built` False: Redis lost its state."""
+    """One tenant at one moment, from one atomic read. `built` False: Redis lost its state.
+
+    `held_unrecorded`: parked by hand, without a record; `reserved`: slots kept for decisions;
+    `unsent`: of those, how many lack the broker's ack.
+    """
 
     built: bool
     queues: Sequence[Queue] = ()
     held_unrecorded: int = 0
+    reserved: int = 0
+    unsent: int = 0
     agents: Mapping[str, AgentState] = field(default_factory=dict)
 
 
@@ -243,6 +249,15 @@ class Reservation:
     attempt: int
     agent_id: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A waiting conversation, its recorded park reason ("" none) and how many decisions it had."""
+
+    waiting: Waiting
+    parked: str
+    attempt: int
 
 
 class Refusal(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from services.routing.model import (
     AgentState,
     Availability,
     Change,
+    Head,
     Park,
     Presence,
     Queue,
@@ -28,15 +28,6 @@ PRESENCE_FORGOTTEN = timedelta(seconds=180)
 """Three repeats missed: the state is unknown, and unknown is absent."""
 CHANGES_PER_CALL = 200
 NO_TEAM = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A waiting conversation with what was recorded of it."""
-
-    waiting: Waiting
-    parked: str
-    attempt: int
 
 
 class TenantStore:
@@ -196,7 +187,8 @@ def read_snapshot(agents: Sequence[str], answer: Sequence[Any], now: datetime) -
         return None
     if answer[0] == b"0":
         return Snapshot(built=False)
-    _, queues, held, loads, presence, availability, turns = answer
+    _, queues, counts, loads, presence, availability, turns = answer
+    held, reserved, unsent = counts
     return Snapshot(
         built=True,
         queues=[
@@ -204,6 +196,8 @@ def read_snapshot(agents: Sequence[str], answer: Sequence[Any], now: datetime) -
             for team, waiting, unrecorded, reason in queues
         ],
         held_unrecorded=held,
+        reserved=reserved,
+        unsent=unsent,
         agents={
             agent: _agent(loads[i], presence[i], availability[i], turns[i], now)
             for i, agent in enumerate(agents)

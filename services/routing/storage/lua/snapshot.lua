@@ -1,5 +1,5 @@
 -- One tenant at one moment. ARGV: now, milliseconds for which one timer's turn lasts ('0': not the
--- timer's), then agents. Returns {built, queues, held without a record, loads, presence,
+-- timer's), then agents. Returns {built, queues, counts, loads, presence,
 -- availability, turns}, or {'turn'} when another pod's timer has this turn.
 local now, turn = ARGV[1], ARGV[2]
 if redis.call('EXISTS', base .. 'built') == 0 then return {'0'} end
@@ -19,4 +19,6 @@ for i = 3, #ARGV do
   availability[i - 2] = redis.call('HGET', base .. 'avail', ARGV[i]) or ''
   turns[i - 2] = redis.call('HGET', base .. 'turn', ARGV[i]) or '0'
 end
-return {'1', queues, redis.call('ZCARD', base .. 'heldtodo'), loads, presence, availability, turns}
+local counts = {redis.call('ZCARD', base .. 'heldtodo'), redis.call('ZCARD', base .. 'res'),
+  redis.call('ZCARD', base .. 'unsent')}
+return {'1', queues, counts, loads, presence, availability, turns}

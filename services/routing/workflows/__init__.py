@@ -1,0 +1,1 @@
+"""What routing does: follow events, give chats to agents, rebuild after a loss."""
