@@ -28,8 +28,8 @@ class CompactedTable:
     """Feeds every record of a compacted topic to `apply`, oldest first in each partition.
 
     No group: every process reads all partitions. After a broker outage it goes on where it was.
-    A record whose `apply` raises PermanentError is counted and skipped; anything else that it
-    raises is a bug and ends the table (`failed` tells it, for the liveness probe).
+    A record whose `apply` raises is counted (`skipped` for a PermanentError, else `bug`) and
+    skipped: one bad entry must not keep a service from starting.
     """
 
     def __init__(
@@ -55,11 +55,6 @@ class CompactedTable:
         """Whether everything up to the ends as of the start or last reconnect has been applied."""
         return self._caught_up.is_set()
 
-    @property
-    def failed(self) -> bool:
-        """Whether `apply` raised something that is not a PermanentError."""
-        return self._task is not None and self._task.done() and not self._task.cancelled()
-
     async def start(self) -> None:
         """Begin to read; returns at once."""
         self._task = asyncio.create_task(self._follow(), name=f"table {self._name}")
@@ -68,8 +63,7 @@ class CompactedTable:
         """Stop reading."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def wait_caught_up(self, timeout: timedelta) -> None:  # noqa: ASYNC109 - the caller's budget
         """Wait until `caught_up`. Raises TimeoutError."""
@@ -99,10 +93,6 @@ class CompactedTable:
                 )
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 delay = min(delay * 2, 2.0)
-            except Exception:
-                self._set_caught_up(value=False)
-                log.exception("table.failed", topic=self._name)
-                raise
             finally:
                 with contextlib.suppress(KafkaError, OSError):
                     await consumer.stop()
@@ -129,36 +119,33 @@ class CompactedTable:
 
     def _take(self, partition: TopicPartition, messages: Sequence[Any]) -> None:
         changed = []
-        skipped = 0
-        for message in messages:
+        outcomes = {"applied": 0, "skipped": 0, "bug": 0}
+        for m in messages:
             record = InRecord(
-                message.topic,
-                message.partition,
-                message.offset,
-                message.key,
-                message.value,
-                message.headers,
-                message.timestamp,
+                m.topic, m.partition, m.offset, m.key, m.value, m.headers, m.timestamp
             )
-            try:
-                self._apply(record)
-            except PermanentError as error:
-                skipped += 1
-                log.error(  # noqa: TRY400 - the reason says it; a trace may hold the value
-                    "table.record_skipped",
-                    topic=self._name,
-                    partition=record.partition,
-                    offset=record.offset,
-                    reason=error.reason,
-                )
-            else:
+            outcome = self._applied(record)
+            outcomes[outcome] += 1
+            if outcome == "applied":
                 changed.append(record)
             self._positions[partition] = record.offset + 1
-        self._metrics.table_records.labels(self._name, "applied").inc(len(changed))
-        if skipped:
-            self._metrics.table_records.labels(self._name, "skipped").inc(skipped)
+        for outcome, count in outcomes.items():
+            if count:
+                self._metrics.table_records.labels(self._name, outcome).inc(count)
         if changed and self._on_change is not None:
             self._on_change(changed)
+
+    def _applied(self, record: InRecord) -> str:
+        where = {"topic": self._name, "partition": record.partition, "offset": record.offset}
+        try:
+            self._apply(record)
+        except PermanentError as error:
+            log.error("table.record_skipped", reason=error.reason, **where)  # noqa: TRY400 - expected
+            return "skipped"
+        except Exception:
+            log.exception("table.record_failed", **where)
+            return "bug"
+        return "applied"
 
     def _set_caught_up(self, *, value: bool) -> None:
         if value:
