@@ -44,6 +44,9 @@ def properties(data: Path, port: int, controller_port: int) -> str:
         "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
+        # A killed broker is let in again when its old session ends (9 s by default).
+        "broker.session.timeout.ms": 4000,
+        "broker.heartbeat.interval.ms": 1000,
         "log.dirs": data / "logs",
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,

@@ -90,9 +90,10 @@ def start(names: Sequence[str], stack: Stack, tell: Callable[[str], None] = prin
         else:
             running.append(name)
     start_all(launches, stack.home, tell)
-    for name in running:
-        await_running(stack.home, name, stack.ports[name], is_ready)
-    return [one.name for one in launches]
+    started = [one.name for one in launches]
+    if not all(await_running(stack.home, name, stack.ports[name], is_ready) for name in running):
+        started += start(running, stack, tell)
+    return started
 
 
 def launch(name: str, stack: Stack, env: Mapping[str, str]) -> Launch:

@@ -83,8 +83,9 @@ def ensure(
     cache = cache_folder()
     missing = [name for name in parts if running_port(place, name, ports) is None]
     start_all([LAUNCHES[name](place, ports[name], cache) for name in missing], place, tell)
-    for name in parts:
-        await_running(place, name, ports[name], READY[name])
+    there = [name for name in parts if name not in missing]
+    if not all(await_running(place, name, ports[name], READY[name]) for name in there):
+        missing += ensure(home, ports, there, tell).started
     return Stack(place, ports, tuple(missing))
 
 
@@ -103,12 +104,21 @@ def running_port(home: Home, name: str, ports: Ports) -> int | None:
     return ports[name]
 
 
-def await_running(home: Home, name: str, port: int, ready: Callable[[int], bool]) -> None:
-    """Wait for what an earlier call started, perhaps only a moment ago."""
+def await_running(home: Home, name: str, port: int, ready: Callable[[int], bool]) -> bool:
+    """Wait for what an earlier call started; False if it has ended and must be started anew.
+
+    A process that was killed this very moment still looks alive.
+    """
     pid = running_pid(home.pid_file(name))
     if pid is None:
-        raise LocalStackError(f"{name} ended just after it was ready. Log: {home.log(name)}")
-    await_ready(name, lambda: ready(port), PATIENCE, home, pid)
+        return False
+    try:
+        await_ready(name, lambda: ready(port), PATIENCE, home, pid)
+    except LocalStackError:
+        if running_pid(home.pid_file(name)) is None:
+            return False
+        raise
+    return running_pid(home.pid_file(name)) is not None
 
 
 def start_all(launches: Sequence[Launch], home: Home, tell: Callable[[str], None]) -> None:
