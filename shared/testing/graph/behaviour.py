@@ -11,7 +11,7 @@ Delay = dict[StatusName, float]
 
 
 class _Settable(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class WebhookBehaviour(_Settable):
@@ -123,7 +123,7 @@ class Fault(_Settable):
             or (self.times is not None and self.hits >= self.times)
         ):
             return False
-        self.__dict__["seen"] = self.seen + 1
+        self.seen += 1
         if self.seen <= self.skip:
             return False
         if self.ratio < 1:
@@ -131,5 +131,5 @@ class Fault(_Settable):
                 self._random = random.Random(self.seed)
             if self._random.random() >= self.ratio:
                 return False
-        self.__dict__["hits"] = self.hits + 1
+        self.hits += 1
         return True

@@ -25,7 +25,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     settings = GraphSettings()
     if given.command == "serve":
-        uvloop.run(GraphServer(settings).serve())
+        print(f"fake Graph server on {settings.base_url}, webhooks to {settings.webhook_url}")
+        try:
+            uvloop.run(GraphServer(settings).serve())
+        except OSError as error:
+            sys.exit(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
         return
     url = (given.url or settings.base_url) + "/_control"
     method, path, body = _call(given)

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -24,6 +24,7 @@ class _Batch:
     updates: list[Update]
     body: bytes
     first_at: float
+    epoch: int
     attempts: int = 0
     again: bool = False  # a copy of something already delivered
 
@@ -50,6 +51,7 @@ class Dispatcher:
         self._round_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0
+        self._epoch = 0  # raised by clear: what was in flight then is not retried
         self._idle = asyncio.Event()
         self._idle.set()
         self._session: aiohttp.ClientSession | None = None
@@ -83,6 +85,7 @@ class Dispatcher:
         self._ready.clear()
         self._ready_batches.clear()
         self._settle(waiting)
+        self._epoch += 1
         self.counts.clear()
 
     @property
@@ -195,7 +198,7 @@ class Dispatcher:
         now = asyncio.get_running_loop().time()
         first_at = min(update.first_at or now for update in updates)
         attempts = max(update.attempts for update in updates)
-        return _Batch(target, updates, body, first_at, attempts)
+        return _Batch(target, updates, body, first_at, self._epoch, attempts)
 
     def _launch(self, batch: _Batch) -> None:
         task = asyncio.get_running_loop().create_task(self._post(batch))
@@ -215,6 +218,9 @@ class Dispatcher:
         behaviour = self._behaviour()
         batch.attempts += 1
         code, error = await self._request(batch, behaviour)
+        if batch.epoch != self._epoch:
+            self._settle(len(batch.updates))
+            return
         self.counts["posted"] += 1
         self.counts[f"answered_{code}"] += 1
         if code == 200:
@@ -248,7 +254,7 @@ class Dispatcher:
             ratio = behaviour.late_retry_ratio
             if ratio and self._random.random() < ratio:
                 self.counts["late_retries"] += 1
-                copy = _Batch(batch.target, batch.updates, batch.body, batch.first_at, again=True)
+                copy = replace(batch, attempts=0, again=True)
                 due = asyncio.get_running_loop().time() + behaviour.late_retry_ms / 1000
                 self._push(due, copy, len(copy.updates))
         self._settle(len(batch.updates))

@@ -97,20 +97,21 @@ def plan(world: World, sent: Sent, fault: Fault | None) -> list[tuple[float, Upd
     delays = [behaviour.delays_ms.get(name, 0) / 1000 for name in names]  # type: ignore[call-overload]
     if behaviour.jitter_ms:
         delays = [delay + world.random.random() * behaviour.jitter_ms / 1000 for delay in delays]
+    now = world.clock()
+    stamps = [int(now + delay) for delay in delays]
     ratio = behaviour.reorder_ratio
     if ratio and world.random.random() < ratio:
         delays.reverse()
     failed_code = fault.failed_status if fault and fault.failed_status is not None else 131026
     priced = {"sent", "delivered" if "delivered" in names else "read"}
-    now = world.clock()
     planned = [
         (delay, update)
-        for name, delay in zip(names, delays, strict=True)
+        for name, delay, stamp in zip(names, delays, stamps, strict=True)
         for update in _updates(
             world,
             sent,
             name,
-            timestamp=int(now + delay),
+            timestamp=stamp,
             price=_price(world, sent) if name in priced else None,
             failed_code=failed_code,
         )

@@ -70,6 +70,7 @@ class GraphServer:
                 ws="none",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 log_config=None,
                 timeout_graceful_shutdown=5,
                 timeout_keep_alive=75,

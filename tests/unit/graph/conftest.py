@@ -36,6 +36,7 @@ async def graph(running_graph: Graph) -> AsyncIterator[Graph]:
     receiver = running_graph.receiver
     receiver.hooks.clear()
     receiver.answers.clear()
+    receiver.gate = None
     await running_graph.control("PATCH", "webhooks", {"delays_ms": 0, "batch_max": 1})
     yield running_graph
     await running_graph.control("POST", "reset")

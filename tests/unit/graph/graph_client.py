@@ -47,11 +47,19 @@ class Receiver:
     url: str = ""
     hooks: list[Hook] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+
+    def hold(self) -> asyncio.Event:
+        """Keep webhooks without an answer until the returned event is set."""
+        self.gate = asyncio.Event()
+        return self.gate
 
     async def hear(self, request: web.Request) -> web.Response:
         body = await request.read()
         signature = request.headers.get("X-Hub-Signature-256", "")
         self.hooks.append(Hook(request.path, signature, body))
+        if self.gate is not None:
+            await self.gate.wait()
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
     def statuses(self) -> list[Any]:

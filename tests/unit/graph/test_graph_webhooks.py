@@ -185,3 +185,16 @@ async def test_reset_forgets_what_is_pending(graph: Graph) -> None:
     state = await graph.control("GET", "state")
     assert (state["webhooks"]["pending"], state["accepted"], state["received"]) == (0, 0, 0)
     assert graph.receiver.hooks == []
+
+
+async def test_what_is_in_flight_at_a_reset_is_not_retried(graph: Graph) -> None:
+    await graph.control("PATCH", "webhooks", {"statuses": ["sent"], "retry_initial_ms": 1})
+    release = graph.receiver.hold()
+    graph.receiver.answers[:] = [503]
+    await graph.send()
+    await graph.receiver.until(1)
+    await graph.control("POST", "reset")
+    release.set()
+    await graph.idle()
+    state = (await graph.control("GET", "state"))["webhooks"]
+    assert (state["retried"], len(graph.receiver.hooks)) == (0, 1)
