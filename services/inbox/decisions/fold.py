@@ -1,0 +1,261 @@
+"""Folds items into a conversation: state, items and what was looked up in; events out. Pure.
+
+Applying the same items again changes nothing: a message that is known is a duplicate, a fact that
+is stored or older changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from services.inbox.decisions.draft import Draft, last_line
+from services.inbox.decisions.facts import apply_fact, event_of
+from services.inbox.decisions.lifecycle import Move, Trigger
+from services.inbox.model.conversation import (
+    AuthorRef,
+    ContactSnapshot,
+    Conversation,
+    Media,
+    Message,
+)
+from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
+from services.inbox.model.items import Assignment, Fact, Incoming, Item
+from shared.contracts.commands import CommandType
+from shared.contracts.events import By
+from shared.contracts.events import EventType as E
+from shared.contracts.views import MessageStatus, Status
+
+EVENTS_PER_CHANGE = 100
+BYTES_PER_CHANGE = 1_000_000
+WINDOW = timedelta(hours=24)
+WINDOW_OF_ADS = timedelta(hours=72)
+
+
+class Fate(StrEnum):
+    """What became of an item."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    BLOCKED = "blocked"
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    UNRESOLVED = "unresolved"
+    REFUSED = "refused"
+
+
+class MessageIndex:
+    """The messages that were looked up, overlaid with what is unpublished, by any of their ids."""
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._by_id: dict[str, Message] = {}
+        self._ids: dict[str, str] = {}
+        for message in messages:
+            self.put(message)
+
+    def put(self, message: Message) -> None:
+        """Keeps the newest state of a message."""
+        held = self._by_id.get(message.id)
+        if held is None or message.v >= held.v:
+            self._by_id[message.id] = message
+            if message.wamid_key is not None:
+                self._ids[message.wamid_key] = message.id
+
+    def get(self, ref: str) -> Message | None:
+        return self._by_id.get(self._ids.get(ref, ref))
+
+    def first(self, refs: Iterable[str]) -> Message | None:
+        return next((m for m in map(self.get, refs) if m is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a fold needs beside the conversation and its messages.
+
+    `free_slots`: open chats that an agent may still be given by routing.
+    """
+
+    now: datetime
+    contact: ContactSnapshot
+    bot: bool = False
+    number_team: str | None = None
+    free_slots: Mapping[str, int] = field(default_factory=dict)
+    max_bytes: int = BYTES_PER_CHANGE
+
+
+@dataclass(slots=True)
+class Folded:
+    """The outcome: `left` are items for the next change of the same conversation."""
+
+    conversation: Conversation
+    events: list[Emitted]
+    fates: list[tuple[Item, Fate]]
+    left: list[Item]
+
+
+def fold(
+    conversation: Conversation,
+    items: list[Item],
+    messages: MessageIndex,
+    around: Surroundings,
+) -> Folded:
+    """Applies the items in order, at most 100 events or about 1 MB of raw items at a time."""
+    draft = Draft(conversation, around.now)
+    fates: list[tuple[Item, Fate]] = []
+    size = 0
+    for position, item in enumerate(items):
+        if len(draft.events) >= EVENTS_PER_CHANGE - 1 or size >= around.max_bytes:
+            return Folded(draft.conversation, draft.events, fates, items[position:])
+        match item:
+            case Incoming():
+                fate = _receive(draft, item, messages, around)
+                size += len(item.raw)
+            case Fact():
+                fate = _apply(draft, item, messages)
+            case Assignment():
+                fate = _assign(draft, item, around)
+            case _:
+                assert_never(item)
+        fates.append((item, fate))
+    return Folded(draft.conversation, draft.events, fates, [])
+
+
+def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surroundings) -> Fate:
+    if messages.get(item.id) is not None:
+        return Fate.DUPLICATE
+    if around.contact.blocked and item.origin != "phone":
+        return Fate.BLOCKED
+    if item.opens and draft.conversation.status is Status.CLOSED:
+        opening = Move(
+            Trigger.CUSTOMER_WROTE, draft.now, bot=around.bot, number_team=around.number_team
+        )
+        draft.conversation = replace(draft.conversation, contact=around.contact)
+        draft.move(opening, actor=CUSTOMER)
+    was = draft.conversation
+    quoted = messages.get(item.reply_key) if item.reply_key else None
+    message = Message(
+        id=item.id,
+        tenant=was.tenant,
+        number_id=was.number_id,
+        conversation_id=was.id,
+        v=was.version + 1,
+        seq=was.seq + 1,
+        direction="out" if item.origin == "phone" else "in",
+        type=item.body.type,
+        received_at=item.received_at,
+        author=_author(item, around.contact),
+        text=item.body.text,
+        media=item.body.media,
+        content=item.body.content,
+        reply_to=quoted.id if quoted else None,
+        sent_at=item.sent_at,
+        wamid=item.wamid,
+        wamid_key=item.id,
+        status=MessageStatus.SENT if item.origin == "phone" else None,
+        outcome=MessageStatus.SENT if item.origin == "phone" else None,
+        raw=item.raw,
+    )
+    after = replace(
+        was,
+        contact=around.contact,
+        seq=message.seq,
+        last_message=last_line(message),
+    )
+    if item.opens:
+        closes = min(item.sent_at, draft.now) + (
+            WINDOW_OF_ADS if "referral" in item.body.content else WINDOW
+        )
+        after = replace(
+            after,
+            unread=was.unread + 1,
+            window_closes_at=max(closes, was.window_closes_at or closes),
+            last_inbound_wamid=item.wamid,
+            held_by_agent=False,
+        )
+    event = draft.emit(
+        E.MESSAGE_RECEIVED,
+        after,
+        actor=CUSTOMER if item.opens else SYSTEM,
+        message=message,
+        created=True,
+        commands=_fetch(message, item.body.media),
+    )
+    if event.message is not None:
+        messages.put(event.message)
+    return Fate.STORED
+
+
+def _author(item: Incoming, contact: ContactSnapshot) -> AuthorRef:
+    match item.origin:
+        case "customer":
+            return AuthorRef("contact", contact.id, item.person.name or contact.name)
+        case "phone":
+            return AuthorRef("phone")
+        case "system":
+            return AuthorRef("system")
+
+
+def _fetch(message: Message, media: Media | None) -> tuple[Command, ...]:
+    if media is None or media.whatsapp_id is None:
+        return ()
+    return (
+        Command(
+            CommandType.MEDIA_FETCH,
+            {
+                "message_id": message.id,
+                "conversation_id": message.conversation_id,
+                "number_id": message.number_id,
+                "whatsapp_media_id": media.whatsapp_id,
+                "url": media.url,
+                "mime_type": media.mime_type,
+                "sha256": media.sha256,
+                "filename": media.filename,
+            },
+        ),
+    )
+
+
+def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
+    message = messages.first(item.refs)
+    if message is None or message.conversation_id != draft.conversation.id:
+        return Fate.UNRESOLVED
+    if message.deleted:
+        return Fate.UNCHANGED
+    changed = apply_fact(message, item.fact)
+    if changed is None:
+        return Fate.UNCHANGED
+    was = draft.conversation
+    line = was.last_message
+    after = was
+    if line is not None and line.id == message.id:
+        after = replace(was, last_message=last_line(changed))
+    event = draft.emit(event_of(item.fact), after, actor=SYSTEM, message=changed)
+    if event.message is not None:
+        messages.put(event.message)
+    return Fate.APPLIED
+
+
+def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:
+    """Applies iff on hold, same episode and epoch, and the agent has room: the design's rule."""
+    decision = item.decision
+    now = draft.conversation
+    agent = decision.agent_id
+    if (
+        agent is None
+        or now.deleted
+        or now.status is not Status.ON_HOLD
+        or (now.episode, now.epoch) != (decision.episode, decision.epoch)
+        or around.free_slots.get(agent, 0) < 1
+    ):
+        return Fate.REFUSED
+    draft.move(
+        Move(Trigger.ROUTED, draft.now, agent=agent),
+        actor=ROUTING,
+        by=By.ROUTING,
+        reason=decision.reason,
+        explanation=decision.explanation,
+    )
+    return Fate.APPLIED

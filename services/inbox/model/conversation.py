@@ -1,0 +1,172 @@
+"""A conversation and its messages as this service holds them: ids, never joined names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from shared.contracts.views import MessageStatus, Status
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSnapshot:
+    """What a conversation shows of its contact, as of its last event."""
+
+    id: str
+    name: str | None = None
+    wa_id: str | None = None
+    user_id: str | None = None
+    username: str | None = None
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastLine:
+    """The newest message in a list's row."""
+
+    id: str
+    seq: int
+    direction: Literal["in", "out"]
+    type: str
+    text: str | None
+    at: datetime
+    status: MessageStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredKey:
+    """An `Idempotency-Key` and what it was answered with."""
+
+    key: str
+    status: int
+    at: datetime
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The state at `version`. `assignee` of a closed conversation is its last holder."""
+
+    id: str
+    tenant: str
+    number_id: str
+    contact: ContactSnapshot
+    group_id: str | None
+    generation: int
+    version: int
+    status: Status
+    episode: int
+    epoch: int
+    created_at: datetime
+    updated_at: datetime
+    assignee: str | None = None
+    team: str | None = None
+    labels: tuple[str, ...] = ()
+    unread: int = 0
+    seq: int = 0
+    last_message: LastLine | None = None
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    waiting_since: datetime | None = None
+    first_response_at: datetime | None = None
+    window_closes_at: datetime | None = None
+    last_inbound_wamid: str | None = None
+    held_by_agent: bool = False
+    holders: tuple[str, ...] = ()
+    """Who held it lately, newest last: a former holder's stale action is told so, not hidden."""
+    deleted: bool = False
+    answered: tuple[AnsweredKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file of a message; `id` is the tenant's own media id once it is stored."""
+
+    state: Literal["pending", "ready", "failed"]
+    id: str | None = None
+    whatsapp_id: str | None = None
+    url: str | None = None
+    mime_type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    filename: str | None = None
+    voice: bool = False
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Orders facts of one kind on one message: Meta's time, then the fact's own wamid."""
+
+    at: datetime
+    wamid: str
+
+    def after(self, other: Stamp | None) -> bool:
+        return other is None or (self.at, self.wamid) > (other.at, other.wamid)
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionState:
+    """The newest reaction of one reactor; `emoji` None: it was taken back."""
+
+    kind: Literal["contact", "agent"]
+    by: str | None
+    emoji: str | None
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class SendFailure:
+    code: int | str
+    title: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorRef:
+    kind: Literal["contact", "agent", "bot", "phone", "system"]
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message at the event version `v`.
+
+    `facts` holds each status webhook by its name with Meta's time; `outcome` is what delivery
+    said; the shown `status` is derived from both.
+    """
+
+    id: str
+    tenant: str
+    number_id: str
+    conversation_id: str
+    v: int
+    seq: int
+    direction: Literal["in", "out"]
+    type: str
+    received_at: datetime
+    author: AuthorRef
+    text: str | None = None
+    media: Media | None = None
+    content: dict[str, Any] | None = None
+    reply_to: str | None = None
+    reactions: tuple[ReactionState, ...] = ()
+    edited: bool = False
+    revoked: bool = False
+    edit_stamp: Stamp | None = None
+    revoke_stamp: Stamp | None = None
+    sent_at: datetime | None = None
+    client_id: str | None = None
+    wamid: str | None = None
+    wamid_key: str | None = None
+    status: MessageStatus | None = None
+    outcome: MessageStatus | None = None
+    attempt: int = 0
+    facts: dict[str, datetime] | None = None
+    error: SendFailure | None = None
+    raw: bytes | None = None
+    deleted: bool = False

@@ -1,0 +1,259 @@
+"""Conversations and messages as MongoDB keeps them. Members at their default are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.inbox.model.conversation import (
+    AnsweredKey,
+    AuthorRef,
+    ContactSnapshot,
+    Conversation,
+    LastLine,
+    Media,
+    Message,
+    ReactionState,
+    SendFailure,
+    Stamp,
+)
+from shared.contracts.views import MessageStatus, Status
+from shared.mongo.client import Document
+
+
+def _status(value: str | None) -> MessageStatus | None:
+    return None if value is None else MessageStatus(value)
+
+
+def conversation_document(it: Conversation) -> Document:
+    """The state without `_id`, `version` and `outbox`, which the head-of-log adds."""
+    contact = it.contact
+    document: Document = {
+        "tenant": it.tenant,
+        "number": it.number_id,
+        "contact": {
+            "id": contact.id,
+            "name": contact.name,
+            "wa_id": contact.wa_id,
+            "user_id": contact.user_id,
+            "username": contact.username,
+            "blocked": contact.blocked,
+        },
+        "group": it.group_id,
+        "generation": it.generation,
+        "status": it.status.value,
+        "episode": it.episode,
+        "epoch": it.epoch,
+        "created_at": it.created_at,
+        "updated_at": it.updated_at,
+        "assignee": it.assignee,
+        "team": it.team,
+        "labels": list(it.labels),
+        "unread": it.unread,
+        "seq": it.seq,
+        "opened_at": it.opened_at,
+        "closed_at": it.closed_at,
+        "waiting_since": it.waiting_since,
+        "first_response_at": it.first_response_at,
+        "window_closes_at": it.window_closes_at,
+        "last_inbound_wamid": it.last_inbound_wamid,
+        "held_by_agent": it.held_by_agent,
+        "holders": list(it.holders),
+        "deleted": it.deleted,
+    }
+    line = it.last_message
+    if line is not None:
+        document["last_message"] = {
+            "id": line.id,
+            "seq": line.seq,
+            "direction": line.direction,
+            "type": line.type,
+            "text": line.text,
+            "at": line.at,
+            "status": None if line.status is None else line.status.value,
+        }
+    if it.answered:
+        document["answered"] = [
+            {"key": a.key, "status": a.status, "at": a.at, "message_id": a.message_id}
+            for a in it.answered
+        ]
+    return document
+
+
+def conversation_of(conversation_id: str, version: int, state: Document) -> Conversation:
+    """The conversation of a loaded head."""
+    contact = state["contact"]
+    line = state.get("last_message")
+    return Conversation(
+        id=conversation_id,
+        tenant=state["tenant"],
+        number_id=state["number"],
+        contact=ContactSnapshot(
+            id=contact["id"],
+            name=contact["name"],
+            wa_id=contact["wa_id"],
+            user_id=contact["user_id"],
+            username=contact["username"],
+            blocked=contact["blocked"],
+        ),
+        group_id=state["group"],
+        generation=state["generation"],
+        version=version,
+        status=Status(state["status"]),
+        episode=state["episode"],
+        epoch=state["epoch"],
+        created_at=state["created_at"],
+        updated_at=state["updated_at"],
+        assignee=state["assignee"],
+        team=state["team"],
+        labels=tuple(state["labels"]),
+        unread=state["unread"],
+        seq=state["seq"],
+        last_message=None
+        if line is None
+        else LastLine(
+            id=line["id"],
+            seq=line["seq"],
+            direction=line["direction"],
+            type=line["type"],
+            text=line["text"],
+            at=line["at"],
+            status=_status(line["status"]),
+        ),
+        opened_at=state["opened_at"],
+        closed_at=state["closed_at"],
+        waiting_since=state["waiting_since"],
+        first_response_at=state["first_response_at"],
+        window_closes_at=state["window_closes_at"],
+        last_inbound_wamid=state["last_inbound_wamid"],
+        held_by_agent=state["held_by_agent"],
+        holders=tuple(state["holders"]),
+        deleted=state["deleted"],
+        answered=tuple(
+            AnsweredKey(a["key"], a["status"], a["at"], a["message_id"])
+            for a in state.get("answered", ())
+        ),
+    )
+
+
+# -- messages
+
+_PLAIN = (
+    "text",
+    "reply_to",
+    "sent_at",
+    "client_id",
+    "wamid",
+    "attempt",
+    "facts",
+    "raw",
+    "edited",
+    "revoked",
+    "deleted",
+)
+
+
+def message_document(it: Message) -> Document:
+    """A message as a document; `v` guards its updates."""
+    author = it.author
+    document: Document = {
+        "_id": it.id,
+        "v": it.v,
+        "tenant": it.tenant,
+        "number": it.number_id,
+        "conversation": it.conversation_id,
+        "seq": it.seq,
+        "direction": it.direction,
+        "type": it.type,
+        "received_at": it.received_at,
+        "author": [author.kind, author.id, author.name],
+    }
+    for name in _PLAIN:
+        value = getattr(it, name)
+        if value:
+            document[name] = value
+    if it.content:
+        document["content"] = it.content
+    if it.wamid_key is not None:
+        document["wk"] = it.wamid_key
+    if it.media is not None:
+        document["media"] = _media_document(it.media)
+    if it.status is not None:
+        document["status"] = it.status.value
+    if it.outcome is not None:
+        document["outcome"] = it.outcome.value
+    if it.error is not None:
+        document["error"] = [it.error.code, it.error.title, it.error.detail]
+    if it.reactions:
+        document["reactions"] = [
+            [r.kind, r.by, r.emoji, r.stamp.at, r.stamp.wamid] for r in it.reactions
+        ]
+    if it.edit_stamp is not None:
+        document["edit_stamp"] = [it.edit_stamp.at, it.edit_stamp.wamid]
+    if it.revoke_stamp is not None:
+        document["revoke_stamp"] = [it.revoke_stamp.at, it.revoke_stamp.wamid]
+    return document
+
+
+def message_of(doc: Document) -> Message:
+    """The message of a document (or of one inside an outbox entry)."""
+    error = doc.get("error")
+    media = doc.get("media")
+    return Message(
+        id=doc["_id"],
+        v=doc["v"],
+        tenant=doc["tenant"],
+        number_id=doc["number"],
+        conversation_id=doc["conversation"],
+        seq=doc["seq"],
+        direction=doc["direction"],
+        type=doc["type"],
+        received_at=doc["received_at"],
+        author=AuthorRef(*doc["author"]),
+        text=doc.get("text"),
+        media=None if media is None else Media(**media),
+        content=doc.get("content"),
+        reply_to=doc.get("reply_to"),
+        reactions=tuple(
+            ReactionState(kind, by, emoji, Stamp(at, wamid))
+            for kind, by, emoji, at, wamid in doc.get("reactions", ())
+        ),
+        edited=doc.get("edited", False),
+        revoked=doc.get("revoked", False),
+        edit_stamp=_stamp(doc.get("edit_stamp")),
+        revoke_stamp=_stamp(doc.get("revoke_stamp")),
+        sent_at=doc.get("sent_at"),
+        client_id=doc.get("client_id"),
+        wamid=doc.get("wamid"),
+        wamid_key=doc.get("wk"),
+        status=_status(doc.get("status")),
+        outcome=_status(doc.get("outcome")),
+        attempt=doc.get("attempt", 0),
+        facts=doc.get("facts"),
+        error=None if error is None else SendFailure(*error),
+        raw=doc.get("raw"),
+        deleted=doc.get("deleted", False),
+    )
+
+
+def _stamp(value: list[Any] | None) -> Stamp | None:
+    return None if value is None else Stamp(*value)
+
+
+_MEDIA = (
+    "state",
+    "id",
+    "whatsapp_id",
+    "url",
+    "mime_type",
+    "size",
+    "sha256",
+    "filename",
+    "voice",
+    "width",
+    "height",
+    "duration_ms",
+)
+
+
+def _media_document(media: Media) -> Document:
+    return {name: value for name in _MEDIA if (value := getattr(media, name)) is not None}

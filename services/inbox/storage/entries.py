@@ -1,0 +1,110 @@
+"""Renders emitted events into entries of the head-of-log: record, documents, commands."""
+
+from __future__ import annotations
+
+import orjson
+
+from services.inbox.decisions.views import Names, activity_data, event_view, iso, logged
+from services.inbox.model.events import Emitted
+from services.inbox.storage.documents import message_document
+from shared.contracts import topics
+from shared.contracts.envelope import Envelope
+from shared.mongo.headlog import DocumentWrite, Entry, Erase, Insert, LogRecord, Put
+
+CONVERSATIONS = "conversations"
+MESSAGES = "messages"
+ACTIVITIES = "activities"
+SOURCE = "inbox"
+
+_ERASED = (
+    "text",
+    "content",
+    "media",
+    "raw",
+    "reactions",
+    "facts",
+    "error",
+    "wamid",
+    "sent_at",
+    "reply_to",
+)
+
+
+def render(event: Emitted, names: Names) -> Entry:
+    """Everything that the event does, as it will be stored and repeated byte for byte."""
+    conversation = event.conversation
+    version = conversation.version
+    time = iso(event.at)
+    ce_id = f"{conversation.id}:{version}"
+    record = LogRecord(
+        topic=topics.CONVERSATION_EVENTS,
+        key=conversation.id,
+        value=orjson.dumps(event_view(event, names), option=orjson.OPT_NON_STR_KEYS),
+        envelope=Envelope(
+            id=ce_id,
+            type=event.type.value,
+            source=SOURCE,
+            time=time,
+            tenant=conversation.tenant,
+            subject=conversation.id,
+            sequence=version,
+        ),
+    )
+    return Entry(
+        version=version,
+        events=(record,),
+        documents=tuple(_documents(event, names)),
+        commands=tuple(
+            LogRecord(
+                topic=topics.OUTBOUND,
+                key=conversation.id,
+                value=orjson.dumps(command.payload),
+                envelope=Envelope(
+                    id=f"{ce_id}:{position}",
+                    type=command.type.value,
+                    source=SOURCE,
+                    time=time,
+                    tenant=conversation.tenant,
+                    subject=conversation.id,
+                    sequence=version,
+                ),
+            )
+            for position, command in enumerate(event.commands)
+        ),
+    )
+
+
+def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
+    conversation = event.conversation
+    documents: list[DocumentWrite] = []
+    if event.message is not None:
+        document = message_document(event.message)
+        kind = Insert if event.created else Put
+        documents.append(kind(MESSAGES, document))
+    if logged(event):
+        documents.append(
+            Insert(
+                ACTIVITIES,
+                {
+                    "_id": f"{conversation.id}:{conversation.version}",
+                    "v": conversation.version,
+                    "tenant": conversation.tenant,
+                    "conversation": conversation.id,
+                    "type": event.type.value,
+                    "at": event.at,
+                    "actor": [event.actor.kind.value, event.actor.id],
+                    "data": activity_data(event, names),
+                },
+            )
+        )
+    if event.erases_messages:
+        documents.append(
+            Erase(
+                MESSAGES,
+                {"tenant": conversation.tenant, "conversation": conversation.id},
+                conversation.version,
+                {"deleted": True, "deleted_at": event.at},
+                _ERASED,
+            )
+        )
+    return documents
