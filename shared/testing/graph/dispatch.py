@@ -189,7 +189,13 @@ class Dispatcher:
                 updates.append(queue.popleft())
             if behaviour.shuffle:
                 self._random.shuffle(updates)
-        return self._batch(first.target, updates)
+        batch = self._batch(first.target, updates)
+        while len(batch.body) > webhooks.MAX_BYTES and len(updates) > 1:
+            half = len(updates) // 2
+            queue.extendleft(reversed(updates[half:]))
+            del updates[half:]
+            batch = self._batch(first.target, updates)
+        return batch
 
     def _batch(self, target: Target, updates: list[Update]) -> _Batch:
         body = updates[0].raw

@@ -52,6 +52,7 @@ from shared.testing.webhooks.ids import (
     wamid,
 )
 from shared.testing.webhooks.wire import (
+    MAX_BYTES,
     SIGNATURE_HEADER,
     encode,
     sign,
@@ -60,6 +61,7 @@ from shared.testing.webhooks.wire import (
 
 __all__ = [
     "ERRORS_HREF",
+    "MAX_BYTES",
     "SIGNATURE_HEADER",
     "Customer",
     "Delivery",

@@ -8,6 +8,7 @@ import re
 import orjson
 
 SIGNATURE_HEADER = "X-Hub-Signature-256"
+MAX_BYTES = 3_000_000  # of one webhook, Meta's documented bound
 
 
 # Structural JSON has none of these, so replacing them in the whole document is exact.

@@ -198,3 +198,13 @@ async def test_what_is_in_flight_at_a_reset_is_not_retried(graph: Graph) -> None
     await graph.idle()
     state = (await graph.control("GET", "state"))["webhooks"]
     assert (state["retried"], len(graph.receiver.hooks)) == (0, 1)
+
+
+async def test_webhook_stays_below_metas_three_megabytes(graph: Graph) -> None:
+    await graph.control("PATCH", "webhooks", {"paused": True, "batch_max": 1000})
+    for _ in range(80):
+        await graph.control("POST", "inbound", {"text": "🙂" * 4096})
+    await graph.control("PATCH", "webhooks", {"paused": False})
+    await graph.idle()
+    assert len(graph.receiver.messages()) == 80
+    assert 1_500_000 < max(len(hook.body) for hook in graph.receiver.hooks) <= 3_000_000
