@@ -21,7 +21,7 @@ from shared.kafka.parking import Handler, ParkingLot
 from shared.kafka.progress import Progress
 from shared.kafka.runtime import ConsumerRuntime
 from shared.kafka.settings import KafkaSettings
-from shared.kafka.subscription import Subscription
+from shared.kafka.subscription import PartitionListener, Subscription
 
 __all__ = [
     "AtrioBroker",
@@ -29,6 +29,7 @@ __all__ = [
     "ConsumerRuntime",
     "FailurePolicy",
     "ParkingLot",
+    "PartitionListener",
     "Progress",
     "Rejected",
     "create_broker",
@@ -82,6 +83,7 @@ def subscribe(
     runtime: ConsumerRuntime,
     max_records: int = 500,
     batch_timeout_ms: int = 5,
+    listener: PartitionListener | None = None,
 ) -> None:
     """Register a batch handler for a topic.
 
@@ -95,9 +97,12 @@ def subscribe(
       copy goes to `<topic>.dead`.
 
     It is therefore called more than once for the same record and must be idempotent.
+    `listener` is told of the partitions that come and go.
     """
     settings = runtime.settings
-    subscription = Subscription(topic, group=group, handler=handler, runtime=runtime)
+    subscription = Subscription(
+        topic, group=group, handler=handler, runtime=runtime, listener=listener
+    )
     session = int(settings.kafka_session_timeout.total_seconds() * 1000)
     subscriber = broker.subscriber(
         subscription.name,

@@ -33,6 +33,21 @@ _COMMIT_LIMIT_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 
 
+class PartitionListener(Protocol):
+    """Told which partitions a subscription owns, for services that keep state by partition.
+
+    Both return at once. A rebalance revokes everything, then assigns the whole new set.
+    """
+
+    def revoked(self) -> None:
+        """Nothing is owned until the next assignment; the batch in hand is done."""
+        ...
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """Exactly these are owned now; called before their records are handled."""
+        ...
+
+
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     """The life of one consumer of one topic in one group.
 
@@ -40,7 +55,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self, topic: Topic, *, group: str, handler: Handler, runtime: ConsumerRuntime
+        self,
+        topic: Topic,
+        *,
+        group: str,
+        handler: Handler,
+        runtime: ConsumerRuntime,
+        listener: PartitionListener | None = None,
     ) -> None:
         self.topic = topic
         self.group = group
@@ -51,6 +72,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self.progress = Progress(runtime.settings.kafka_progress_limit)
         self.joined = False
         self._runtime = runtime
+        self._listener = listener
         self._work = Settlement(
             topic,
             lot=self.lot,
@@ -161,14 +183,19 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._idle.wait()
         self._work.revoke()
+        if self._listener is not None:
+            self._listener.revoked()
 
     @override
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        owned = frozenset(each.partition for each in assigned)
+        if self._listener is not None:
+            self._listener.assigned(owned)
         self._uncommitted = {}
         self.joined = True
         self._runtime.metrics.rebalances.labels(self.name).inc()
         self.progress.started()
-        log.info("consumer.assigned", lot=self.lot, partitions=len(list(assigned)))
+        log.info("consumer.assigned", lot=self.lot, partitions=len(owned))
 
     # --- life ---
 
