@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -41,11 +41,9 @@ class PartitionListener(Protocol):
 
     def revoked(self) -> None:
         """Nothing is owned until the next assignment; the batch in hand is done."""
-        ...
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Exactly these are owned now; called before their records are handled."""
-        ...
 
 
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
