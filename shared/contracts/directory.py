@@ -158,3 +158,4 @@ class Secrets(Payload):
 
     access_token: str
     app: AppSecrets | None = None
+    bot_webhook_url: str | None = None

@@ -137,9 +137,10 @@ class DirectoryStore:
             if head is not None:
                 return Step(cast("E", _entity(head)))
             new = replace(entity, version=1)
+            began: list[Entity] = [new, *others]
             entry = Entry(
                 version=1,
-                events=tuple(r for one in (new, *others) for r in records_of(one)),
+                events=tuple(record for one in began for record in records_of(one)),
                 documents=tuple(Insert(COLLECTION, _whole(other)) for other in others),
             )
             change = Change(head_id(type(new), new.id), 0, state_of(new), (entry,))

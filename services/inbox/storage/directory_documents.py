@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -13,7 +12,7 @@ from services.inbox.model.entities import CLASSES, KINDS, Entity, Number
 from shared.contracts.directory import EntityKind
 from shared.mongo.client import Document
 
-E = TypeVar("E", bound=Entity)
+_ADAPTERS: dict[type[Entity], TypeAdapter[Any]] = {cls: TypeAdapter(cls) for cls in KINDS}
 
 
 def head_id(kind: type[Entity], entity_id: str) -> str:
@@ -27,7 +26,7 @@ def state_of(entity: Entity) -> Document:
     `sort` is the order of lists: by name, then id.
     """
     state: Document = {
-        name: _stored(value) for name, value in _adapter(type(entity)).dump_python(entity).items()
+        name: _stored(value) for name, value in _ADAPTERS[type(entity)].dump_python(entity).items()
     }
     del state["version"]
     state["kind"] = KINDS[type(entity)].value
@@ -38,13 +37,8 @@ def state_of(entity: Entity) -> Document:
 def entity_of(document: Mapping[str, Any]) -> Entity:
     """The entity in a document, or in the state and version of a head."""
     cls = CLASSES[EntityKind(document["kind"])]
-    entity: Entity = _adapter(cls).validate_python(dict(document))
+    entity: Entity = _ADAPTERS[cls].validate_python(dict(document))
     return entity
-
-
-@cache
-def _adapter(cls: type[Entity]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
 
 
 def _stored(value: Any) -> Any:

@@ -1,0 +1,79 @@
+"""The texts and pages that bodies are made of."""
+
+import base64
+import binascii
+import re
+import unicodedata
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from services.inbox.model.errors import invalid
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_EMAIL: Final = re.compile(r"^[^@\s,;<>\"]+@[^@\s,;<>\"]+$")
+T = TypeVar("T")
+
+
+def _no_controls(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("a control character")
+    return text
+
+
+def _folded_email(text: str) -> str:
+    folded = unicodedata.normalize("NFC", _no_controls(text).strip()).casefold()
+    if not _EMAIL.match(folded):
+        raise ValueError("not an e-mail address")
+    return folded
+
+
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_no_controls),
+]
+"""One line that people read: a name."""
+Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_folded_email)]
+Password = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_controls)]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
+"""A secret or an id of somebody else's: visible ASCII."""
+EntityId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$")]
+
+
+class Body(BaseModel):
+    """A request body: members that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Items(BaseModel, Generic[T]):
+    """A page of a list; `next_cursor` is null at the end."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=1000)]
+
+
+def to_cursor(position: str | None) -> str | None:
+    """An opaque cursor of a position in a list."""
+    return None if position is None else base64.urlsafe_b64encode(position.encode()).decode()
+
+
+def from_cursor(cursor: str | None) -> str | None:
+    """The position in a cursor. Refuses with `validation`."""
+    if cursor is None:
+        return None
+    try:
+        return base64.urlsafe_b64decode(cursor.encode("ascii")).decode()
+    except (binascii.Error, ValueError) as bad:
+        raise invalid("cursor", "invalid") from bad
+
+
+def patch_of(body: BaseModel) -> dict[str, Any]:
+    """The members that were sent, with their validated values (models stay models)."""
+    return {name: getattr(body, name) for name in body.model_fields_set}

@@ -1,0 +1,128 @@
+"""A tenant's WhatsApp numbers, as its admin keeps them. Secrets are write-only."""
+
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Path
+from pydantic import StringConstraints
+
+from services.inbox.api.bodies import (
+    Body,
+    Cursor,
+    EntityId,
+    Items,
+    Limit,
+    Line,
+    Token,
+    from_cursor,
+    patch_of,
+    to_cursor,
+)
+from services.inbox.api.problems import responses
+from services.inbox.api.security import AdminPerson, IdempotencyKey
+from services.inbox.api.views import NumberView
+from services.inbox.model.entities import Number
+from services.inbox.storage.directory import DirectoryStore
+from services.inbox.workflows.numbers import NewNumber, NumberPatch, Numbers
+from shared.contracts.directory import AppSecrets
+
+PathId = Annotated[str, Path(max_length=200)]
+MetaId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+WebhookUrl = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://[\x21-\x7e]+$")]
+
+
+class AppBody(Body):
+    """A tenant's own Meta app."""
+
+    id: MetaId
+    secret: Token
+    verify_token: Token
+
+
+class BotBody(Body):
+    webhook_url: WebhookUrl
+
+
+class NumberBody(Body):
+    """`app` null: the platform's own Meta app."""
+
+    phone_number_id: MetaId
+    display_phone_number: Line | None = None
+    waba_id: MetaId | None = None
+    access_token: Token
+    app: AppBody | None = None
+    team_id: EntityId | None = None
+    bot: BotBody | None = None
+
+
+class NumberChange(Body):
+    """Absent members stay, null takes away. `phone_number_id` cannot be changed."""
+
+    display_phone_number: Line | None = None
+    waba_id: MetaId | None = None
+    access_token: Token = ""
+    app: AppBody | None = None
+    team_id: EntityId | None = None
+    bot: BotBody | None = None
+
+
+def _app(body: AppBody | None) -> AppSecrets | None:
+    if body is None:
+        return None
+    return AppSecrets(id=body.id, secret=body.secret, verify_token=body.verify_token)
+
+
+def _patch(body: NumberChange) -> NumberPatch:
+    members: dict[str, Any] = patch_of(body)
+    if "app" in members:
+        members["app"] = _app(body.app)
+    if "bot" in members:
+        bot = members.pop("bot")
+        members["bot_webhook_url"] = None if bot is None else bot.webhook_url
+    return cast("NumberPatch", members)
+
+
+def router(numbers: Numbers, directory: DirectoryStore) -> APIRouter:
+    """`/v1/admin/numbers`."""
+    routes = APIRouter(
+        prefix="/v1/admin/numbers",
+        tags=["admin"],
+        responses=responses("unauthorized", "forbidden", "not_found", "validation", "unavailable"),
+    )
+
+    @routes.get("")
+    async def numbers_page(
+        person: AdminPerson, limit: Limit = 100, cursor: Cursor = None
+    ) -> Items[NumberView]:
+        page = await directory.page(Number, person.tenant, limit=limit, after=from_cursor(cursor))
+        return Items(items=[*map(NumberView.of, page.items)], next_cursor=to_cursor(page.after))
+
+    @routes.post("", status_code=201, responses=responses("number_taken"))
+    async def create_number(
+        person: AdminPerson, body: NumberBody, key: IdempotencyKey = None
+    ) -> NumberView:
+        new = NewNumber(
+            phone_number_id=body.phone_number_id,
+            display_phone_number=body.display_phone_number,
+            waba_id=body.waba_id,
+            access_token=body.access_token,
+            app=_app(body.app),
+            team_id=body.team_id,
+            bot_webhook_url=None if body.bot is None else body.bot.webhook_url,
+        )
+        return NumberView.of(await numbers.create(person.tenant, new, key))
+
+    @routes.get("/{number_id}")
+    async def number(person: AdminPerson, number_id: PathId) -> NumberView:
+        return NumberView.of(await directory.get(Number, person.tenant, number_id))
+
+    @routes.patch("/{number_id}")
+    async def change_number(
+        person: AdminPerson, number_id: PathId, body: NumberChange
+    ) -> NumberView:
+        return NumberView.of(await numbers.change(person.tenant, number_id, _patch(body)))
+
+    @routes.delete("/{number_id}", status_code=204, responses=responses("number_has_open_chats"))
+    async def delete_number(person: AdminPerson, number_id: PathId) -> None:
+        await numbers.delete(person.tenant, number_id)
+
+    return routes

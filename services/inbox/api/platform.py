@@ -1,0 +1,78 @@
+"""The platform's tenants: create, suspend, erase."""
+
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Depends, Path
+
+from services.inbox.api.bodies import (
+    Body,
+    Cursor,
+    Email,
+    Items,
+    Limit,
+    Line,
+    Password,
+    from_cursor,
+    patch_of,
+    to_cursor,
+)
+from services.inbox.api.problems import responses
+from services.inbox.api.security import IdempotencyKey, require_platform
+from services.inbox.api.views import NewTenantView, TenantView
+from services.inbox.model.entities import Tenant
+from services.inbox.storage.directory import DirectoryStore
+from services.inbox.workflows.tenants import NewTenant, TenantPatch, Tenants
+
+
+class FirstAdmin(Body):
+    email: Email
+    name: Line
+    password: Password
+
+
+class TenantBody(Body):
+    name: Line
+    admin: FirstAdmin
+
+
+class TenantChange(Body):
+    name: Line = ""
+    status: Literal["active", "suspended"] = "active"
+
+
+TenantId = Annotated[str, Path(max_length=200)]
+
+
+def router(tenants: Tenants, directory: DirectoryStore) -> APIRouter:
+    """`/v1/platform/tenants`, for the holder of the platform token."""
+    routes = APIRouter(
+        prefix="/v1/platform/tenants",
+        tags=["platform"],
+        dependencies=[Depends(require_platform)],
+        responses=responses("unauthorized", "validation", "unavailable"),
+    )
+
+    @routes.get("")
+    async def tenants_page(limit: Limit = 100, cursor: Cursor = None) -> Items[TenantView]:
+        page = await directory.page(Tenant, None, limit=limit, after=from_cursor(cursor))
+        return Items(items=[*map(TenantView.of, page.items)], next_cursor=to_cursor(page.after))
+
+    @routes.post("", status_code=201, responses=responses("email_taken"))
+    async def create_tenant(body: TenantBody, key: IdempotencyKey = None) -> NewTenantView:
+        admin = body.admin
+        new = NewTenant(body.name, admin.email, admin.name, admin.password)
+        return NewTenantView.with_admin(*await tenants.create(new, key))
+
+    @routes.get("/{tenant_id}", responses=responses("not_found"))
+    async def tenant(tenant_id: TenantId) -> TenantView:
+        return TenantView.of(await directory.get(Tenant, tenant_id, tenant_id))
+
+    @routes.patch("/{tenant_id}", responses=responses("not_found"))
+    async def change_tenant(tenant_id: TenantId, body: TenantChange) -> TenantView:
+        return TenantView.of(await tenants.change(tenant_id, cast("TenantPatch", patch_of(body))))
+
+    @routes.delete("/{tenant_id}", status_code=204, responses=responses("not_found"))
+    async def erase_tenant(tenant_id: TenantId) -> None:
+        await tenants.erase(tenant_id)
+
+    return routes

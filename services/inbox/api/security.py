@@ -1,0 +1,97 @@
+"""Who may call what: the dependencies that routes name in their annotations."""
+
+import hmac
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from pydantic import SecretStr
+
+from services.inbox.model.errors import RefusedError
+from services.inbox.model.people import Person
+from shared.contracts.views import Role
+
+_person_bearer = HTTPBearer(scheme_name="person", bearerFormat="JWT", auto_error=False)
+_platform_bearer = HTTPBearer(scheme_name="platform", auto_error=False)
+_internal_bearer = HTTPBearer(scheme_name="internal", auto_error=False)
+Credentials = HTTPAuthorizationCredentials | None
+
+
+class Recogniser(Protocol):
+    """Knows people by their access tokens (`workflows.people.People`)."""
+
+    async def recognise(self, token: str) -> Person: ...
+
+
+class Guard:
+    """What the dependencies judge by; `create_api` puts it on the application's state."""
+
+    def __init__(
+        self,
+        people: Recogniser,
+        *,
+        platform_token: SecretStr,
+        internal_token: SecretStr | None,
+    ) -> None:
+        self.people = people
+        self._platform = platform_token.get_secret_value()
+        self._internal = None if internal_token is None else internal_token.get_secret_value()
+
+    def is_platform(self, token: str) -> bool:
+        return _same(token, self._platform)
+
+    def is_internal(self, token: str) -> bool:
+        return self._internal is not None and _same(token, self._internal)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def _guard(request: Request) -> Guard:
+    guard: Guard = request.app.state.guard
+    return guard
+
+
+async def current_person(
+    request: Request,
+    scopes: SecurityScopes,
+    credentials: Annotated[Credentials, Depends(_person_bearer)],
+) -> Person:
+    """The caller. The scopes are the roles that are allowed; none: all of them."""
+    if credentials is None:
+        raise RefusedError("unauthorized")
+    person = await _guard(request).people.recognise(credentials.credentials)
+    if scopes.scopes and person.role.value not in scopes.scopes:
+        raise RefusedError("forbidden")
+    request.state.tenant = person.tenant
+    request.state.agent = person.id
+    return person
+
+
+async def require_platform(
+    request: Request, credentials: Annotated[Credentials, Depends(_platform_bearer)]
+) -> None:
+    """Only the operator of the platform (ATRIO_PLATFORM_TOKEN)."""
+    if credentials is None or not _guard(request).is_platform(credentials.credentials):
+        raise RefusedError("unauthorized")
+
+
+async def require_internal(
+    request: Request, credentials: Annotated[Credentials, Depends(_internal_bearer)]
+) -> None:
+    """Only our own services (ATRIO_INTERNAL_TOKEN)."""
+    if credentials is None or not _guard(request).is_internal(credentials.credentials):
+        raise RefusedError("unauthorized")
+
+
+AnyPerson = Annotated[Person, Security(current_person)]
+SupervisorPerson = Annotated[
+    Person, Security(current_person, scopes=[Role.SUPERVISOR.value, Role.ADMIN.value])
+]
+AdminPerson = Annotated[Person, Security(current_person, scopes=[Role.ADMIN.value])]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$"),
+]

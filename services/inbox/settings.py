@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import ByteSize, Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from shared.kafka.settings import KafkaSettings
+from shared.mongo.client import MongoSettings
+
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+class InboxSettings(KafkaSettings, MongoSettings):
+    """Read from `ATRIO_*`. Secrets have no default.
+
+    Without `internal_token` the internal routes are closed. `allowed_origins` is a list with
+    commas, for CORS.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATRIO_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = "127.0.0.1"
+    inbox_port: int = Field(default=8082, ge=0, le=65_535)
+    inbox_db: str = "atrio_inbox"
+
+    key_secret: Secret
+    master_key: Secret
+    platform_token: Secret
+    internal_token: Secret | None = None
+
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    token_issuer: str = "atrio"  # noqa: S105 - a name
+    # Clients have no refresh token: an hour, and a password change revokes at once.
+    token_life: timedelta = timedelta(hours=1)
+    ticket_life: timedelta = timedelta(seconds=30)
+    inbox_body_limit: ByteSize = ByteSize(1024 * 1024)
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("internal_token", mode="before")
+    @classmethod
+    def _none_when_empty(cls, value: object) -> object:
+        return value or None

@@ -1,0 +1,107 @@
+"""Agents and teams, as the tenant's admin keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypedDict
+
+from services.inbox.model.entities import Agent, Team
+from services.inbox.model.errors import RefusedError, invalid
+from services.inbox.storage.claims import Claims
+from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.passwords import Passwords
+from services.inbox.workflows.requests import Creations, create_claimed
+from shared.contracts.views import Role
+
+
+@dataclass(frozen=True, slots=True)
+class NewAgent:
+    """An agent to create; `email` is folded."""
+
+    email: str
+    name: str
+    password: str
+    role: Role
+    team_ids: tuple[str, ...] = ()
+    capacity: int = 5
+    skills: tuple[str, ...] = ()
+
+
+class AgentPatch(TypedDict, total=False):
+    """The members of an agent to replace; what is absent stays."""
+
+    name: str
+    password: str
+    role: Role
+    team_ids: list[str]
+    capacity: int
+    skills: list[str]
+    available: bool
+
+
+class Agents:
+    """Creates and changes agents."""
+
+    def __init__(
+        self,
+        directory: DirectoryStore,
+        claims: Claims,
+        passwords: Passwords,
+        creations: Creations,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._directory = directory
+        self._claims = claims
+        self._passwords = passwords
+        self._creations = creations
+        self._clock = clock
+
+    async def create(self, tenant: str, new: NewAgent, key: str | None) -> Agent:
+        """Refuses with `email_taken`, or `validation` for a team that is not there."""
+        await self._require_teams(tenant, new.team_ids)
+        creation = self._creations.begin("agent", tenant, key)
+        password_hash = await self._passwords.hash(new.password)
+
+        async def create(agent_id: str) -> Agent:
+            return await self._directory.create(
+                Agent(
+                    id=agent_id,
+                    tenant=tenant,
+                    created_by=creation.created_by,
+                    created_at=creation.at,
+                    changed_at=creation.at,
+                    email=new.email,
+                    name=new.name,
+                    role=new.role,
+                    password_hash=password_hash,
+                    team_ids=new.team_ids,
+                    capacity=new.capacity,
+                    skills=new.skills,
+                )
+            )
+
+        found = await create_claimed(self._claims, "email", new.email, create)
+        if found.created_by != creation.created_by:
+            raise RefusedError("email_taken")
+        return found
+
+    async def change(self, tenant: str, agent_id: str, patch: AgentPatch) -> Agent:
+        """Replaces members. A new password revokes every token issued before."""
+        await self._require_teams(tenant, patch.get("team_ids", ()))
+        members: dict[str, Any] = {k: v for k, v in patch.items() if k != "password"}
+        for name in ("team_ids", "skills"):
+            if name in members:
+                members[name] = tuple(members[name])
+        if "password" in patch:
+            members["password_hash"] = await self._passwords.hash(patch["password"])
+            members["tokens_valid_after"] = self._clock()
+        return await self._directory.change(
+            Agent, tenant, agent_id, lambda agent: replace(agent, **members)
+        )
+
+    async def _require_teams(self, tenant: str, team_ids: Iterable[str]) -> None:
+        for team_id in team_ids:
+            if await self._directory.find(Team, tenant, team_id) is None:
+                raise invalid("team_ids", "unknown")

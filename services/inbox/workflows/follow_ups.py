@@ -1,0 +1,133 @@
+"""What a deletion brings with it, done at once and again by any pod until it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from services.inbox.model.entities import (
+    Agent,
+    Entity,
+    Label,
+    Number,
+    Team,
+    Tenant,
+    TenantPolicy,
+)
+from services.inbox.model.errors import RefusedError
+from services.inbox.storage.directory import DirectoryStore
+from services.inbox.workflows.hooks import ConversationHooks
+from shared.contracts.errors import TransientError
+
+log = structlog.get_logger()
+_EVERY = timedelta(seconds=2)
+_RETELL_EVERY_ROUNDS = 150
+
+
+class FollowUps:
+    """Deletes entities and follows up; also keeps the topic true (`DirectoryStore.retell`)."""
+
+    def __init__(
+        self,
+        directory: DirectoryStore,
+        hooks: ConversationHooks,
+        *,
+        topic_read: Callable[[], bool],
+    ) -> None:
+        self._directory = directory
+        self._hooks = hooks
+        self._topic_read = topic_read
+
+    async def delete(self, kind: type[Entity], tenant: str, entity_id: str) -> None:
+        """Deletes an entity; what follows is tried at once. Refuses with `not_found`."""
+        entity = await self._directory.change(kind, tenant, entity_id, _emptied)
+        try:
+            await self.follow_up(entity)
+        except TransientError:
+            return  # it is noted on the tombstone: the loop does it
+
+    async def follow_up(self, entity: Entity) -> None:
+        """Everything that the deletion of `entity` brings with it; idempotent."""
+        match entity:
+            case Agent():
+                await self._hooks.release_agent(entity.tenant, entity.id)
+            case Team():
+                await self._leave_team(entity)
+                await self._hooks.release_team(entity.tenant, entity.id)
+            case Tenant():
+                await self._empty_tenant(entity.id)
+                await self._hooks.erase_tenant(entity.id)
+            case _:
+                pass
+        await self._directory.followed_up(entity)
+
+    async def _leave_team(self, team: Team) -> None:
+        async for agent in self._directory.every(Agent, team.tenant):
+            if team.id in agent.team_ids:
+                await self._change_if_there(agent, team)
+        async for number in self._directory.every(Number, team.tenant):
+            if number.team_id == team.id:
+                await self._change_if_there(number, team)
+
+    async def _change_if_there(self, entity: Entity, team: Team) -> None:
+        def left(one: Entity) -> Entity:
+            if isinstance(one, Agent):
+                return replace(one, team_ids=tuple(t for t in one.team_ids if t != team.id))
+            if isinstance(one, Number) and one.team_id == team.id:
+                return replace(one, team_id=None)
+            return one
+
+        try:
+            await self._directory.change(type(entity), entity.tenant, entity.id, left)
+        except RefusedError:
+            return  # deleted meanwhile
+
+    async def _empty_tenant(self, tenant: str) -> None:
+        kinds: tuple[type[Entity], ...] = (Agent, Number, Team, Label, TenantPolicy)
+        for kind in kinds:
+            async for entity in self._directory.every(kind, tenant):
+                try:
+                    gone = await self._directory.change(kind, tenant, entity.id, _emptied)
+                except RefusedError:
+                    continue  # deleted meanwhile
+                # Its chats are erased with the tenant: nothing else follows.
+                await self._directory.followed_up(gone)
+
+    async def run(self) -> None:
+        """Follows up and retells until cancelled."""
+        rounds = 0
+        while True:
+            try:
+                for entity in await self._directory.to_follow_up():
+                    await self.follow_up(entity)
+                rounds = await self._retell(rounds)
+            except TransientError as error:
+                log.warning("follow_up.postponed", error=str(error))
+            await asyncio.sleep(_EVERY.total_seconds())
+
+    async def _retell(self, rounds: int) -> int:
+        again = await self._directory.retell_behind()
+        if rounds % _RETELL_EVERY_ROUNDS == 0:
+            if not self._topic_read():
+                return rounds
+            again += await self._directory.retell()
+        if again:
+            log.warning("directory.retold", entities=again)
+        return rounds + 1
+
+
+def _emptied(entity: Entity) -> Entity:
+    """The tombstone: ids and versions stay, names and secrets go."""
+    match entity:
+        case Agent():
+            return replace(entity, deleted=True, name="", email="", password_hash="", skills=())
+        case Number():
+            return replace(entity, deleted=True, sealed="", bot_webhook_url=None)
+        case Team() | Label() | Tenant():
+            return replace(entity, deleted=True, name="")
+        case _:
+            return replace(entity, deleted=True)
