@@ -25,6 +25,7 @@ from aiokafka.errors import (
 from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.records import OutRecord
 from shared.contracts.topics import Topic
+from shared.kafka.bounded import bounded
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 from shared.observability.metrics import Metrics
 
@@ -89,8 +90,7 @@ class Publisher:
         self._connected.set()
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await asyncio.gather(self._supervisor, return_exceptions=True)
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await _close(producer)
@@ -315,18 +315,13 @@ class Publisher:
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
-    # stop() flushes first, which a wedged producer never finishes; the second call cannot help
-    # (it returns at once), so the parts are closed by hand.
-    try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
-            await producer.stop()
-    except (TimeoutError, KafkaError, OSError):
+    # stop() flushes first, which a wedged producer never finishes; a second call returns at once,
+    # so what is left is closed by hand.
+    if not await bounded("producer", producer.stop(), _CLOSE_TIMEOUT_SECONDS):
         task = producer._sender.sender_task  # noqa: SLF001 - no API
         if task is not None:
             task.cancel()
-        with contextlib.suppress(TimeoutError, KafkaError, OSError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
-                await producer.client.close()
+        await bounded("connections", producer.client.close(), _CLOSE_TIMEOUT_SECONDS)
 
 
 def _is_acked(ack: asyncio.Future[Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -67,9 +66,7 @@ class ConsumerRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit):
-                await asyncio.gather(*(each.stop(limit) for each in self.subscriptions))
+        await asyncio.gather(*(each.stop(limit) for each in self.subscriptions))
         log.info("consumers.stopped", seconds=round(time.monotonic() - started, 3))
 
     def live(self) -> Sequence[str]:

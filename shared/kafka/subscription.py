@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from shared.contracts.records import InRecord
 from shared.contracts.topics import Topic
+from shared.kafka.bounded import bounded
 from shared.kafka.consumer import GuardedConsumer
 from shared.kafka.parking import Handler
 from shared.kafka.progress import Progress
@@ -286,8 +287,5 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._stop_subscriber(limit)
 
     async def _stop_subscriber(self, limit: float) -> None:
-        if self.subscriber is None:
-            return
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(limit):
-                await self.subscriber.stop()
+        if self.subscriber is not None:
+            await bounded("subscriber", self.subscriber.stop(), limit)

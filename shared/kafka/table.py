@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -16,12 +15,14 @@ from aiokafka.errors import KafkaError
 from shared.contracts.errors import PermanentError
 from shared.contracts.records import InRecord
 from shared.contracts.topics import Topic
+from shared.kafka.bounded import bounded
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 from shared.observability.metrics import Metrics
 
 log = structlog.get_logger()
 
 _POLL_MS = 500
+_CLOSE_TIMEOUT_SECONDS = 3.0
 
 
 class CompactedTable:
@@ -94,8 +95,7 @@ class CompactedTable:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 delay = min(delay * 2, 2.0)
             finally:
-                with contextlib.suppress(KafkaError, OSError):
-                    await consumer.stop()
+                await bounded("table", consumer.stop(), _CLOSE_TIMEOUT_SECONDS)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         partitions = sorted(consumer.assignment())
