@@ -130,8 +130,7 @@ class _Health:
     publisher: Publisher
 
     def live(self) -> Sequence[str]:
-        table = ["directory"] if self.table.failed else []
-        return [*self.runtime.live(), *self.router.live(), *self.rebuilder.live(), *table]
+        return [*self.runtime.live(), *self.router.live(), *self.rebuilder.live()]
 
     def ready(self) -> Sequence[str]:
         missing = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
@@ -16,7 +16,6 @@ from shared.contracts.events import DecisionType
 from shared.contracts.records import OutRecord
 from shared.contracts.topics import ROUTING_DECISIONS
 from shared.contracts.views import Status
-from shared.kafka.publisher import Publisher
 
 SOURCE = "/routing"
 PAGE = 1000
@@ -75,10 +74,18 @@ class InboxClient:
             raise InboxUnavailableError(type(error).__name__) from error
 
 
+class Records(Protocol):
+    """Where records go: Kafka, or a test's list."""
+
+    async def publish(self, records: Sequence[OutRecord]) -> None:
+        """Return when all are durable. Raises PublishError."""
+        ...
+
+
 class DecisionLog:
     """routing.decisions.v1. Raises PublishError when a record is not known to be durable."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Records) -> None:
         self._publisher = publisher
 
     async def assigned(self, tenant: str, reservations: Sequence[Reservation]) -> None:
