@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 import structlog
 import uvicorn
 from pydantic import ValidationError
+from typing_extensions import override
 
 from shared.observability.logs import configure_logging
 
@@ -22,6 +24,22 @@ EXIT_HALTED: Final = 4
 _GRACE_SECONDS = 25
 
 
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal again when it is done, which ends the process by it: not ours."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
 async def serve(
     app: Any,
     host: str,
@@ -29,22 +47,24 @@ async def serve(
     *,
     halted: asyncio.Event | None = None,
     grace_seconds: int = _GRACE_SECONDS,
-    websockets: Literal["auto", "none", "websockets-sansio"] = "none",
+    websockets: Literal["auto", "none", "websockets-sansio"] | type[asyncio.Protocol] = "none",
     websocket_max_bytes: int = 64 * 1024,
+    http: Literal["httptools"] | type[asyncio.Protocol] = "httptools",
 ) -> int:
     """Serve an ASGI app until SIGTERM, SIGINT or `halted`; the exit code of the process.
 
     On a signal: no new connections, requests in flight get `grace_seconds`, then the lifespan
     ends (consumers drain, clients close). `halted` set means that a part refuses to go on:
-    the same way down, but code 4. A lifespan that fails to start gives 3.
+    the same way down, but code 4. A lifespan that fails to start gives 3. `websockets` and `http`
+    may be protocol classes, whose `shutdown()` says how a connection takes its leave.
     """
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
             loop="uvloop",
-            http="httptools",
+            http=http,
             ws=websockets,
             ws_max_size=websocket_max_bytes,
             ws_per_message_deflate=False,

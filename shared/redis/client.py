@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.connection import Connection
+from redis.asyncio.connection import BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -78,8 +78,10 @@ class RedisClient:
     def __init__(self, settings: RedisSettings, *, client_name: str) -> None:
         self.prefix = settings.redis_prefix
         self.identity = ""
-        self._redis: Redis = Redis.from_url(
+        # Who finds every connection in use waits for one, like for a slow server.
+        pool = BlockingConnectionPool.from_url(
             settings.redis_url.get_secret_value(),
+            timeout=settings.redis_timeout.total_seconds(),
             client_name=client_name,
             max_connections=settings.redis_connections,
             socket_timeout=settings.redis_timeout.total_seconds(),
@@ -90,6 +92,7 @@ class RedisClient:
             protocol=2,
             decode_responses=False,
         )
+        self._redis = Redis.from_pool(pool)
 
     @property
     def raw(self) -> Redis:
