@@ -1,0 +1,1 @@
+"""The pure part: state machine, Graph's errors, bodies, limits, the schedule."""

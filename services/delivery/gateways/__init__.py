@@ -1,0 +1,1 @@
+"""Calls to the outside: WhatsApp's Graph server and the store of files."""

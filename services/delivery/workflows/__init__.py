@@ -1,0 +1,1 @@
+"""The use cases: take commands in, send, settle, tell, and everything around it."""

@@ -1,0 +1,321 @@
+"""Reads, blocks and downloads: in no order, repeated until done; they cost no money."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, assert_never
+
+import orjson
+import structlog
+
+from services.delivery.decisions.bodies import UnsendableError, block_body, read_body
+from services.delivery.decisions.errors import judge
+from services.delivery.decisions.schedule import Schedule
+from services.delivery.gateways.graph import Credentials, Graph
+from services.delivery.model import (
+    Ambiguous,
+    CallAnswer,
+    CallKind,
+    CallRecord,
+    Done,
+    Doubt,
+    ErrorNote,
+    EventNote,
+    Fail,
+    GraphError,
+    HoldNumber,
+    HoldPair,
+    NotSent,
+    Recipient,
+    Retry,
+    StopNumber,
+)
+from services.delivery.storage import CallRecords
+from services.delivery.workflows.clock import Clock
+from services.delivery.workflows.fetching import Fetcher
+from services.delivery.workflows.numbers import Numbers
+from services.delivery.workflows.telling import RunPublisher, error_json, note_record
+from shared.contracts.commands import BlockContact, FetchMedia, ReadMessage
+from shared.contracts.envelope import timestamp
+from shared.contracts.errors import TransientError
+from shared.contracts.events import DeliveryEventType
+
+log = structlog.get_logger()
+
+_PER_NUMBER = 16
+_TOTAL = 128
+_WAIT = 1.0
+_READ_AGE = timedelta(hours=1)
+_TYPING_AGE = timedelta(seconds=20)
+_FETCH_AGE = timedelta(days=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call is over; with the event that tells it, if there is one."""
+
+    event: EventNote | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Later; `counts` as one of its retries."""
+
+    delay: timedelta
+    counts: bool = True
+
+
+class Calls:
+    """Runs the open calls of the owned partitions, a few at a time per number."""
+
+    def __init__(
+        self,
+        *,
+        records: CallRecords,
+        schedule: Schedule,
+        graph: Graph,
+        numbers: Numbers,
+        fetcher: Fetcher,
+        publisher: RunPublisher,
+        clock: Clock,
+        owns: Callable[[int], bool],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._records = records
+        self._schedule = schedule
+        self._graph = graph
+        self._numbers = numbers
+        self._fetcher = fetcher
+        self._publisher = publisher
+        self._clock = clock
+        self._owns = owns
+        self._jitter = jitter
+        self._known: set[str] = set()
+        self._queue: deque[tuple[CallRecord, EventNote | None]] = deque()
+        self._running: Counter[str] = Counter()
+        self._woken = asyncio.Event()
+
+    def offer(self, calls: Sequence[tuple[CallRecord, EventNote | None]]) -> None:
+        """Take on open calls; known ones are ignored."""
+        for record, event in calls:
+            if record.id not in self._known:
+                self._known.add(record.id)
+                wait = self._clock.due(record.due_at) - self._clock.monotonic()
+                self._put(record, event, wait)
+
+    def reset(self) -> None:
+        """Forget everything, after `run` failed; the partitions are to be loaded anew."""
+        self._known.clear()
+        self._queue.clear()
+        self._running.clear()
+
+    async def run(self) -> None:
+        """The loop; each call is a task of its own."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for _ in range(len(self._queue)):
+                    record, event = self._queue.popleft()
+                    full = self._running.total() >= _TOTAL
+                    if full or self._running[record.number_id] >= _PER_NUMBER:
+                        self._queue.append((record, event))
+                        continue
+                    self._running[record.number_id] += 1
+                    tasks.create_task(self._run_one(record, event))
+                self._woken.clear()
+                await self._woken.wait()
+
+    def _put(self, record: CallRecord, event: EventNote | None, wait: float) -> None:
+        if wait > 0:
+            loop = asyncio.get_running_loop()
+            loop.call_later(wait, self._put, record, event, 0.0)
+            return
+        self._queue.append((record, event))
+        self._woken.set()
+
+    async def _run_one(self, record: CallRecord, event: EventNote | None) -> None:
+        again: float | None = None
+        try:
+            if not self._owns(record.partition):
+                self._known.discard(record.id)
+                return
+            again = await self._step(record, event)
+        except TransientError as error:
+            log.warning("call.held", kind=record.kind.value, error=str(error))
+            again = _WAIT
+        finally:
+            self._running[record.number_id] -= 1
+            self._woken.set()
+        if again is None:
+            self._known.discard(record.id)
+            return
+        # Read again: its state may have moved, or another pod has done it.
+        self._known.discard(record.id)
+        asyncio.get_running_loop().call_later(again, self._reread, record)
+
+    def _reread(self, record: CallRecord) -> None:
+        if self._owns(record.partition) and record.id not in self._known:
+            self._known.add(record.id)
+            self._put(record, None, 0.0)
+
+    async def _step(self, record: CallRecord, event: EventNote | None) -> float | None:
+        found = await self._records.read([record.id]) if event is None else [(record, event)]
+        if not found:
+            return None
+        record, event = found[0]
+        if event is None:
+            who = self._numbers.credentials(record.tenant, record.number_id)
+            stopped = self._schedule.is_stopped(record.tenant, record.number_id)
+            if (who is None or stopped) and not self._is_stale(record):
+                return _WAIT
+            outcome = Ended() if who is None else await self._carry_out(record, who)
+            if isinstance(outcome, Again):
+                retries = record.retries + outcome.counts
+                due_at = self._clock.after(outcome.delay)
+                await self._records.later(record, retries, due_at)
+                return outcome.delay.total_seconds()
+            if outcome.event is not None:
+                event = await self._records.answered(record, outcome.event)
+        if event is not None:
+            (durable,) = await self._publisher.publish_runs([[note_record(event)]])
+            if not durable:
+                return _WAIT
+        await self._records.done(record, self._clock.now())
+        return None
+
+    def _is_stale(self, record: CallRecord) -> bool:
+        age = self._clock.now() - record.stored_at
+        return record.kind is CallKind.READ and age > _READ_AGE
+
+    async def _carry_out(self, record: CallRecord, who: Credentials) -> Ended | Again:
+        match record.kind:
+            case CallKind.READ:
+                return await self._read(record, who)
+            case CallKind.BLOCK:
+                return await self._block(record, who)
+            case CallKind.FETCH:
+                return await self._fetch(record, who)
+            case _ as never:
+                assert_never(never)
+
+    async def _read(self, record: CallRecord, who: Credentials) -> Ended | Again:
+        if self._is_stale(record):
+            return Ended()
+        command = ReadMessage.model_validate_json(record.payload)
+        # The indicator lasts 25 s at most: later than that it would announce nobody.
+        typing = command.typing and self._clock.now() - record.stored_at < _TYPING_AGE
+        answer = await self._graph.mark_read(who, read_body(command.wamid, typing=typing))
+        return self._again(record, who, answer) or Ended()
+
+    async def _block(self, record: CallRecord, who: Credentials) -> Ended | Again:
+        command = BlockContact.model_validate_json(record.payload)
+        to = command.recipient
+        error: ErrorNote | None = None
+        try:
+            body = block_body(Recipient(to.wa_id, to.user_id, to.group_id))
+        except UnsendableError as bad:
+            error = ErrorNote(bad.reason, bad.reason)
+        else:
+            answer = _of_the_user(await self._graph.block(who, body, blocked=command.blocked))
+            again = self._again(record, who, answer)
+            if again is not None:
+                return again
+            if isinstance(answer, GraphError):
+                error = ErrorNote(answer.code, answer.title, answer.detail)
+            elif not isinstance(answer, Done):
+                error = ErrorNote("not_reached", answer.reason)
+        kind = DeliveryEventType.BLOCK_DONE if error is None else DeliveryEventType.BLOCK_FAILED
+        value = {
+            "contact_id": command.contact_id,
+            "number_id": command.number_id,
+            "blocked": command.blocked,
+            "error": error_json(error),
+        }
+        return Ended(self._event(record, kind, value))
+
+    async def _fetch(self, record: CallRecord, who: Credentials) -> Ended | Again:
+        command = FetchMedia.model_validate_json(record.payload)
+        result = await self._fetcher.fetch(record.tenant, command, who)
+        if not isinstance(result, dict):
+            again = self._again(record, who, result)
+            if again is not None:
+                return again
+            result = {"error": _failure(result)}
+        failed = result.get("error") is not None
+        kind = DeliveryEventType.MEDIA_FAILED if failed else DeliveryEventType.MEDIA_READY
+        value = {
+            "message_id": command.message_id,
+            "conversation_id": command.conversation_id,
+            "number_id": command.number_id,
+            **result,
+        }
+        return Ended(self._event(record, kind, value))
+
+    def _again(self, record: CallRecord, who: Credentials, answer: CallAnswer) -> Again | None:
+        """Whether to try once more; None: it is over, well or not."""
+        if isinstance(answer, Done):
+            return None
+        if isinstance(answer, Ambiguous):
+            answer = NotSent(answer.reason)  # a call may be repeated
+        age = self._clock.now() - record.stored_at
+        if record.kind is CallKind.FETCH and age < _FETCH_AGE:
+            age = timedelta()  # an incoming file can be had for 7 days
+        verdict = judge(answer, retries=record.retries, age=age, by_link=False, jitter=self._jitter)
+        now = self._clock.monotonic()
+        match verdict:
+            case Retry(delay=delay) | HoldPair(delay=delay):
+                return Again(delay)
+            case HoldNumber(delay=delay, slow_down=slow_down):
+                if slow_down:
+                    self._schedule.slow_down(record.tenant, record.number_id, now)
+                return Again(delay)
+            case StopNumber():
+                self._numbers.stop(record.tenant, record.number_id, who.version, verdict, answer)
+                return Again(timedelta(seconds=_WAIT), counts=False)
+            case Fail() | Doubt():
+                return None
+            case _ as never:
+                assert_never(never)
+
+    def _event(
+        self, record: CallRecord, kind: DeliveryEventType, value: dict[str, Any]
+    ) -> EventNote:
+        now = self._clock.now()
+        at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return EventNote(
+            id=f"{record.id}:{kind.value}",
+            type=kind.value,
+            tenant=record.tenant,
+            key=record.key,
+            at=at,
+            value=orjson.dumps({**value, "at": timestamp(at)}),
+        )
+
+
+def _of_the_user(answer: CallAnswer) -> CallAnswer:
+    """A partly refused block call of one user is refused for that user's own reason."""
+    if not isinstance(answer, GraphError) or answer.members is None:
+        return answer
+    block: Any = answer.members.get("block_users")
+    failed = block.get("failed_users") if isinstance(block, dict) else None
+    errors = failed[0].get("errors") if isinstance(failed, list) and failed else None
+    if not isinstance(errors, list) or not errors or not isinstance(errors[0].get("code"), int):
+        return answer
+    details = errors[0].get("error_data") or {}
+    return replace(
+        answer,
+        code=errors[0]["code"],
+        title=errors[0].get("message"),
+        detail=details.get("details"),
+    )
+
+
+def _failure(answer: CallAnswer) -> dict[str, Any] | None:
+    if isinstance(answer, GraphError):
+        return error_json(ErrorNote(answer.code, answer.title, answer.detail))
+    if isinstance(answer, Done):
+        return error_json(ErrorNote("no_answer", "no_answer"))
+    return error_json(ErrorNote("not_reached", answer.reason))
