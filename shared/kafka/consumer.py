@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError
 from typing_extensions import override
+
+from shared.kafka.lenient import fetch_leniently
 
 log = structlog.get_logger()
 
@@ -36,6 +38,11 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     owner: Owner | None = None
 
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        # (partition, offset) of records returned whose header keys were not UTF-8.
+        self.broken_headers: set[tuple[int, int]] = set()
+
     @override
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: float = 0, max_records: int | None = None
@@ -51,6 +58,8 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                     )
             except TimeoutError:
                 continue
+            except (UnicodeDecodeError, CorruptRecordException) as error:
+                fetched = await self._read_leniently(error)
             except KafkaError as error:
                 if self._coordination_ended():
                     # Nothing joins the group again: end the loop, the watchdog starts anew.
@@ -60,6 +69,34 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 continue
             if fetched:
                 return fetched
+
+    async def _read_leniently(self, cause: Exception) -> dict[TopicPartition, list[Any]]:
+        # The parser's generator ended by an error: that partition holds the record.
+        found: dict[TopicPartition, list[Any]] = {}
+        for partition, result in list(self._fetcher._records.items()):  # noqa: SLF001 - no API
+            pending = getattr(result, "_partition_records", None)
+            ended = pending is not None and pending._records_iterator.gi_frame is None  # noqa: SLF001
+            position = self.positions().get(partition)
+            if not ended or position is None:
+                continue
+            del self._fetcher._records[partition]  # noqa: SLF001
+            try:
+                records, broken, following = await fetch_leniently(
+                    self._client, partition, position, self._max_partition_fetch_bytes
+                )
+            except KafkaError as error:
+                log.warning("consumer.poll_failed", error=type(error).__name__)
+                continue
+            if not broken:
+                # Corrupt in another way: nothing is skipped, the watchdog will tell.
+                log.error("consumer.records_corrupt", error=type(cause).__name__)
+                await asyncio.sleep(_ERROR_PAUSE_SECONDS)
+                continue
+            if self.positions().get(partition) == position:
+                self.seek(partition, following)
+                self.broken_headers |= {(partition.partition, offset) for offset in broken}
+                found[partition] = records
+        return found
 
     def _coordination_ended(self) -> bool:
         task = getattr(self._coordinator, "_coordination_task", None)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 import structlog
@@ -76,8 +76,15 @@ class Settlement:
         self.stopping = True
         self._interrupt.set()
 
-    async def settle(self, records: list[InRecord], generation: int) -> None:
+    async def settle(
+        self,
+        records: list[InRecord],
+        generation: int,
+        broken: Collection[tuple[int, int]] = (),
+    ) -> None:
         """Return when every record is done with and may be committed.
+
+        `broken` are (partition, offset) of records whose header keys could not be read.
 
         Raises AbandonedError and HaltedError: nothing of the batch may be committed.
         """
@@ -87,6 +94,8 @@ class Settlement:
         parking = self._runtime.parking
         if parking is not None:
             due = await self._park_followers(records, generation)
+        if broken:
+            due = await self._reject_broken(due, broken, generation)
         if not due:
             return
         try:
@@ -118,6 +127,24 @@ class Settlement:
         behind = [record for record in records if record.key in parked]
         await self._park(behind, BEHIND, generation)
         return [record for record in records if record.key not in parked]
+
+    async def _reject_broken(
+        self, due: list[InRecord], broken: Collection[tuple[int, int]], generation: int
+    ) -> list[InRecord]:
+        rejected: list[Rejected] = []
+        poisoned: set[bytes | None] = set()
+        rest: list[InRecord] = []
+        for record in due:
+            if (record.partition, record.offset) in broken:
+                rejected.append(Rejected(record, "bad_header_key", stage="parse"))
+                if record.key is not None and self._runtime.parking is not None:
+                    poisoned.add(record.key)
+            elif record.key in poisoned:
+                rejected.append(Rejected(record, BEHIND))
+            else:
+                rest.append(record)
+        await self._reject(rejected, generation)
+        return rest
 
     async def _isolate(self, records: list[InRecord], generation: int) -> None:
         # One key at a time, its records in order: the first that fails is the poison.

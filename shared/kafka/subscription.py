@@ -104,7 +104,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
                 InRecord(m.topic, m.partition, m.offset, m.key, m.value, m.headers, m.timestamp)
                 for m in messages
             ]
-            await self._work.settle(records, generation)
+            await self._work.settle(records, generation, self._broken())
             if generation != self._work.generation:
                 raise AbandonedError  # noqa: TRY301 - one place tells it
             offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
@@ -157,6 +157,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     def _consumer(self) -> GuardedConsumer | None:
         consumer = self.subscriber.consumer if self.subscriber is not None else None
         return consumer if isinstance(consumer, GuardedConsumer) else None
+
+    def _broken(self) -> set[tuple[int, int]]:
+        consumer = self._consumer
+        if consumer is None or not consumer.broken_headers:
+            return set()
+        broken, consumer.broken_headers = consumer.broken_headers, set()
+        return broken
 
     def _hold(self) -> contextlib.AbstractContextManager[None]:
         consumer = self._consumer
