@@ -23,8 +23,6 @@ from services.routing.workflows.project import Projector
 from services.routing.workflows.rebuild import Rebuilder
 from services.routing.workflows.route import Limits, RouteTenant
 from services.routing.workflows.timer import Router
-from shared.contracts.directory import split_directory_key
-from shared.contracts.records import InRecord
 from shared.contracts.topics import DIRECTORY
 from shared.kafka.publisher import Publisher
 from shared.kafka.subscribe import ConsumerRuntime
@@ -65,12 +63,7 @@ def create_app(settings: RoutingSettings, *, clock: Callable[[], datetime] = now
     def wake(tenants: Iterable[str]) -> None:
         router.wake(tenants)
 
-    def on_directory(records: Sequence[InRecord]) -> None:
-        wake({split_directory_key(record.key)[0] for record in records if record.key is not None})
-
-    table = CompactedTable(
-        settings, DIRECTORY, directory.apply, on_change=on_directory, metrics=metrics
-    )
+    table = CompactedTable(settings, DIRECTORY, directory.apply, metrics=metrics)
     token = settings.internal_token.get_secret_value()
     rebuilder = Rebuilder(
         redis=redis,

@@ -18,6 +18,10 @@ _UNLOCK: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
+_KEEP: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
+"""
 
 
 class InstallationStore:
@@ -31,6 +35,7 @@ class InstallationStore:
         self._check = f"{redis.prefix}routing:check"
         self._leave = Script(_LEAVE)
         self._unlock = Script(_UNLOCK)
+        self._keep = Script(_KEEP)
 
     async def enlist(self, tenants: Iterable[str], token: str) -> None:
         """Somebody may wait at these tenants: the timer looks at them from now on."""
@@ -64,6 +69,10 @@ class InstallationStore:
         """Politeness, not safety: two rebuilds at once are right but dear."""
         with guarded():
             return bool(await self._redis.raw.set(self._lock, token, nx=True, px=span))
+
+    async def keep_rebuild(self, token: str, span: timedelta) -> None:
+        """Hold the lock for longer: a second rebuild would undo the first one's start."""
+        await self._redis.run(self._keep, (self._lock,), token, int(span.total_seconds() * 1000))
 
     async def unlock_rebuild(self, token: str) -> None:
         await self._redis.run(self._unlock, (self._lock,), token)

@@ -18,6 +18,8 @@ class Scripts:
     unsent: Script
     parking: Script
     recorded: Script
+    lock: Script
+    unlock: Script
     presence: Script
     availability: Script
     begin: Script

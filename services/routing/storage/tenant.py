@@ -111,6 +111,13 @@ class TenantStore:
             args += (head.waiting.id, head.waiting.episode, head.waiting.epoch)
         await self._redis.run(self._scripts.recorded, self._keys, *args)
 
+    async def lock_parking(self, token: str, span: timedelta) -> bool:
+        """Whether this pod writes the tenant's park records now."""
+        return bool(await self._redis.run(self._scripts.lock, self._keys, token, _span_ms(span)))
+
+    async def unlock_parking(self, token: str) -> None:
+        await self._redis.run(self._scripts.unlock, self._keys, token)
+
     async def reserve(
         self,
         conversation: Waiting,

@@ -130,7 +130,7 @@ class Rebuilder:
         if not await self._installation.lock_rebuild(token, _LOCKED):
             return False
         try:
-            whole = await self.rebuild(self._directory.tenants(), stop=True)
+            whole = await self.rebuild(self._directory.tenants(), stop=True, token=token)
             if whole and server == self._redis.identity:
                 await self._installation.mark(server)
                 await self._installation.take_check(self._check_every)
@@ -142,14 +142,20 @@ class Rebuilder:
         return self.built
 
     async def rebuild(
-        self, tenants: Iterable[str], *, stop: bool, tenant: str | None = None
+        self,
+        tenants: Iterable[str],
+        *,
+        stop: bool,
+        tenant: str | None = None,
+        token: str | None = None,
     ) -> bool:
         """Bring these tenants' projections to inbox's state; newer events win by version.
 
-        With `stop` nothing is routed for them until it is done. `tenant` asks inbox for one only.
+        With `stop` nothing is routed for them until it is done. `tenant` asks inbox for one only;
+        `token` is the one that holds the rebuild's lock, which is then held for longer.
         Returns whether all were finished: Redis may have lost the start of some.
         """
-        token = new_id()
+        token = token or new_id()
         generations = {
             name: await self._stores(name).begin_rebuild(token, stop=stop) for name in tenants
         }
@@ -161,6 +167,7 @@ class Rebuilder:
             for name, changes in grouped.items():
                 await self._stores(name).apply(changes)
             await self._installation.enlist(grouped, new_id())
+            await self._installation.keep_rebuild(token, _LOCKED)
             listed += len(page)
         lost, swept = 0, 0
         for name, generation in generations.items():

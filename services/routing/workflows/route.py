@@ -15,6 +15,7 @@ from services.routing.model import (
     Candidate,
     Head,
     Park,
+    Queue,
     Refusal,
     Reservation,
     Roster,
@@ -22,12 +23,15 @@ from services.routing.model import (
 )
 from services.routing.storage.tenant import TenantStore
 from shared.contracts.directory import Policy
+from shared.ids import new_id
 from shared.observability.metrics import Metrics
 
 log = structlog.get_logger()
 
 ASSIGNED_PER_PASS = 100
 """Decisions of one tenant before others get their turn."""
+PARKING_LOCKED = timedelta(seconds=10)
+"""Longer than a publish may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,7 @@ class RouteTenant:
             await self._repeat(store, now)
         bench = _Bench(roster, snapshot)
         taken = await self._assign(store, roster.policy, snapshot, bench, now)
-        if snapshot.held_unrecorded:
-            await self._park_held(store, roster.policy, now)
+        parks: list[tuple[Queue, Park]] = []
         more = False
         for queue in snapshot.queues:
             if queue.waiting <= taken.get(queue.team, 0):
@@ -77,12 +80,10 @@ class RouteTenant:
             if park is None:
                 # Somebody is free still: the pass was full, or who was picked waits no more.
                 more = more or bool(taken)
-                continue
-            if queue.reason != park.reason:
-                await store.park_queue(queue.team, park.reason)
-            if queue.unrecorded or queue.reason != park.reason:
-                heads = await store.unrecorded(queue.team, self._limits.parks)
-                await self._record_park(store, park, heads, queue.team, now)
+            elif queue.unrecorded or queue.reason != park.reason:
+                parks.append((queue, park))
+        if parks or snapshot.held_unrecorded:
+            await self._record_parks(store, roster.policy, snapshot, parks, now)
         return more
 
     async def _assign(
@@ -136,6 +137,8 @@ class RouteTenant:
             if isinstance(outcome, Reservation):
                 bench.give(decision.agent_id)
                 self._metrics.decisions.labels("assign", decision.reason).inc()
+                waited = (now - head.waiting.waiting_since).total_seconds()
+                self._metrics.decision_seconds.observe(max(0.0, waited))
             return outcome
 
     async def _repeat(self, store: TenantStore, now: datetime) -> None:
@@ -149,12 +152,32 @@ class RouteTenant:
         await self._decisions.assigned(store.tenant, reservations)
         await store.sent(reservations)
 
-    async def _park_held(self, store: TenantStore, policy: Policy, now: datetime) -> None:
-        heads = await store.held_unrecorded(self._limits.parks)
-        if heads:
-            park = decide(heads[0].waiting, policy, (), now)
-            if isinstance(park, Park):
-                await self._record_park(store, park, heads, None, now)
+    async def _record_parks(
+        self,
+        store: TenantStore,
+        policy: Policy,
+        snapshot: Snapshot,
+        parks: Sequence[tuple[Queue, Park]],
+        now: datetime,
+    ) -> None:
+        # Pods that are woken together would each write the same records; the timer comes for
+        # what is left by the one that has no turn here.
+        token = new_id()
+        if not await store.lock_parking(token, PARKING_LOCKED):
+            return
+        try:
+            if snapshot.held_unrecorded:
+                heads = await store.held_unrecorded(self._limits.parks)
+                park = decide(heads[0].waiting, policy, (), now) if heads else None
+                if isinstance(park, Park):
+                    await self._record_park(store, park, heads, None, now)
+            for queue, park in parks:
+                if queue.reason != park.reason:
+                    await store.park_queue(queue.team, park.reason)
+                heads = await store.unrecorded(queue.team, self._limits.parks)
+                await self._record_park(store, park, heads, queue.team, now)
+        finally:
+            await store.unlock_parking(token)
 
     async def _record_park(
         self,

@@ -9,6 +9,7 @@
 --   res, unsent       reservations by expiry; those whose record is not known to be on the topic
 --   live              what is not closed -> the generation that last saw it
 --   presence, avail, turn   agent -> state
+--   timer, parking   whose turn it is
 --   gen, building, built    rebuild: generation, running token, done token
 local base = KEYS[1]
 
