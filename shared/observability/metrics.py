@@ -101,6 +101,9 @@ class Metrics:
         self.api_seconds = self._histogram("api_duration_seconds", "REST call.", "route")
         self.timers_due = self._counter("timers_settled", "Timers settled by kind.", "kind")
 
+        # What became of items, outcomes and decisions: stored, duplicate, blocked, waiting, ...
+        self.items = self._counter("items", "Items by fate.", "fate")
+
         # --- Routing: who waits, and why? ---
         self.decisions = self._counter("routing_decisions", "Decisions.", "outcome", "reason")
         self.decision_seconds = self._histogram("routing_decision_seconds", "Event to decision.")

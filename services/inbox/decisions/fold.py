@@ -191,7 +191,8 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
 def _author(item: Incoming, contact: ContactSnapshot) -> AuthorRef:
     match item.origin:
         case "customer":
-            return AuthorRef("contact", contact.id, item.person.name or contact.name)
+            name = item.person.name or (None if item.author_id else contact.name)
+            return AuthorRef("contact", item.author_id or contact.id, name)
         case "phone":
             return AuthorRef("phone")
         case "system":

@@ -53,6 +53,8 @@ class Incoming:
     origin: Literal["customer", "phone", "system"]
     reply_key: str | None = None
     """Id that the quoted message has if it was incoming; its `wamid_key` if it was ours."""
+    author_id: str | None = None
+    """The contact who wrote it, where the conversation is not theirs alone (a group)."""
 
     @property
     def opens(self) -> bool:

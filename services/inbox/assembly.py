@@ -1,0 +1,116 @@
+"""Builds the conversations' part of the service: logs, intake, handlers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from faststream.kafka import KafkaBroker
+
+from services.inbox.handlers import subscribe_all
+from services.inbox.storage.contacts import CONTACTS, IdentityStore
+from services.inbox.storage.directory_view import DirectoryView
+from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.loads import Loads
+from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
+from services.inbox.storage.names import DirectoryNames
+from services.inbox.workflows.contacts import ContactResolver
+from services.inbox.workflows.intake import Intake
+from services.inbox.workflows.outcomes import Outcomes
+from services.inbox.workflows.writer import ConversationWriter
+from shared.faults import FaultPoints
+from shared.ids import IdHasher
+from shared.kafka.publisher import Publisher
+from shared.kafka.settings import KafkaSettings
+from shared.kafka.subscribe import ConsumerRuntime, create_broker
+from shared.mongo.client import Database
+from shared.mongo.headlog import HeadLog, HeadLogOptions, Publication
+from shared.mongo.parking import MongoParking
+from shared.observability.metrics import Metrics
+
+
+class Conversations:
+    """Everything that changes conversations, on one database and one publisher."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        database: Database,
+        publisher: Publisher,
+        *,
+        view: DirectoryView,
+        ids: IdHasher,
+        metrics: Metrics,
+        faults: FaultPoints,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.names = DirectoryNames(view)
+        self.messages = MessageStore(database)
+        self.pending = PendingFacts(database)
+        self.changes = ChangeStore(database)
+        self.identities = IdentityStore(database, ids)
+        self.loads = Loads(database, view)
+        self.parking = MongoParking(database)
+        self.log = HeadLog(
+            database,
+            CONVERSATIONS,
+            publisher,
+            options=HeadLogOptions(settle=self._settle),
+            faults=faults,
+            clock=clock,
+        )
+        self.contacts = HeadLog(database, CONTACTS, publisher, faults=faults, clock=clock)
+        self._metrics = metrics
+        self.writer = ConversationWriter(
+            self.log,
+            self.messages,
+            self.names,
+            ids,
+            clock,
+            free_slots=self.loads.free_slots,
+            faults=faults,
+        )
+        self.resolver = ContactResolver(self.identities, self.contacts, ids, clock)
+        self.intake = Intake(
+            conversations=self.log,
+            contacts=self.contacts,
+            resolver=self.resolver,
+            writer=self.writer,
+            messages=self.messages,
+            pending=self.pending,
+            changes=self.changes,
+            ids=ids,
+            count=self._count,
+            faults=faults,
+        )
+        outcomes = Outcomes(self.log, self.writer, ids, self._count)
+        self.runtime = ConsumerRuntime(settings, publisher, parking=self.parking, metrics=metrics)
+        self.broker: KafkaBroker = create_broker(settings, client_id="atrio-inbox")
+        subscribe_all(self.broker, self.runtime, self.intake, outcomes)
+
+    async def _settle(self, publications: Sequence[Publication]) -> None:
+        await self.intake.settle(publications)
+
+    def _count(self, fates: Counter[str]) -> None:
+        for fate, number in fates.items():
+            self._metrics.items.labels(fate).inc(number)
+
+    async def prepare(self) -> None:
+        """Indexes."""
+        for store in (
+            self.log,
+            self.contacts,
+            self.messages,
+            self.pending,
+            self.changes,
+            self.identities,
+            self.loads,
+            self.parking,
+        ):
+            await store.ensure_indexes()
+
+    async def aclose(self) -> None:
+        """Finishes what is being published."""
+        await self.log.aclose()
+        await self.contacts.aclose()

@@ -1,0 +1,241 @@
+"""From a record of whatsapp.inbound.v1 to items of the fold. Pure; wrong shapes do not raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.inbox.decisions import whatsapp
+from services.inbox.decisions.whatsapp import Raw, member, moment, text
+from services.inbox.model.conversation import Stamp
+from services.inbox.model.items import (
+    Body,
+    EditFact,
+    Fact,
+    Incoming,
+    Person,
+    ReactionFact,
+    RevokeFact,
+    StatusFact,
+)
+from shared.contracts.errors import PermanentError
+from shared.contracts.inbound import InboundType
+from shared.ids import IdHasher
+
+CONTENT_LIMIT = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Relink:
+    """Meta says that two identities are one user."""
+
+    previous: Person
+    current: Person
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An item and whose it is. `item` None: only people are told of, or it is just recorded."""
+
+    tenant: str
+    number_id: str
+    person: Person
+    group_id: str | None
+    item: Incoming | Fact | None
+    relink: Relink | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A change that is kept as it came: calls, groups, account and template updates, ..."""
+
+    id: str
+    tenant: str
+    number_id: str | None
+    field: str
+    raw: bytes
+    received_at: datetime
+    relink: Relink | None = None
+
+
+def parse(
+    kind: str, tenant: str, ce_id: str, value: Raw, received_at: datetime, ids: IdHasher
+) -> Parsed | Recorded:
+    """What one record says. Raises PermanentError where not even an id can be found."""
+    item = value.get("item")
+    if not isinstance(item, dict):
+        raise PermanentError("no_item")
+    contacts = value.get("contacts")
+    contacts = contacts if isinstance(contacts, list) else []
+    number = text(value.get("number_id"))
+    if kind == InboundType.CHANGE or number is None:
+        return _recorded(tenant, ce_id, number, value, received_at)
+    reader = _Reader(tenant, number, ids, received_at)
+    match kind:
+        case InboundType.MESSAGE:
+            return reader.message(item, contacts)
+        case InboundType.STATUS:
+            return reader.status(item)
+        case InboundType.ECHO:
+            return reader.echo(item, contacts)
+        case _:
+            raise PermanentError("unknown_inbound_type")
+
+
+def _recorded(
+    tenant: str, ce_id: str, number: str | None, value: Raw, received_at: datetime
+) -> Recorded:
+    item = value["item"]
+    field = text(value.get("field")) or ""
+    relink = None
+    if field == "user_id_update":
+        phone = text(item.get("wa_id"))
+        relink = _relink(
+            Person(user_id=text(member(item, "user_id", "previous")), wa_id=phone),
+            Person(user_id=text(member(item, "user_id", "current")), wa_id=phone),
+        )
+    return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink)
+
+
+def _relink(previous: Person, current: Person) -> Relink | None:
+    return Relink(previous, current) if previous.known and current.known else None
+
+
+def _dumped(value: Any) -> bytes:
+    """JSON of a raw item; what is nested too deep to write is cut."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b'{"truncated":true}'
+
+
+class _Reader:
+    """Reads the items of one number of one tenant."""
+
+    def __init__(self, tenant: str, number: str, ids: IdHasher, received_at: datetime) -> None:
+        self._tenant = tenant
+        self._number = number
+        self._ids = ids
+        self._received_at = received_at
+
+    def _key(self, wamid: str) -> str:
+        return self._ids.inbound_message(self._tenant, self._number, wamid)
+
+    def message(self, item: Raw, contacts: list[Any]) -> Parsed:
+        wamid = text(item.get("id"))
+        if wamid is None:
+            raise PermanentError("no_message_id")
+        person = whatsapp.sender(item, contacts)
+        group = text(item.get("group_id"))
+        at = moment(item.get("timestamp"), self._received_at)
+        fact = self._fact(item, wamid, at, person)
+        if fact is not None:
+            return Parsed(self._tenant, self._number, person, group, fact)
+        body = whatsapp.body(item)
+        incoming = self._incoming(
+            item, wamid, at, person, body, "system" if body.type == "system" else "customer"
+        )
+        return Parsed(
+            self._tenant, self._number, person, group, incoming, _system_relink(item, person)
+        )
+
+    def echo(self, item: Raw, contacts: list[Any]) -> Parsed:
+        wamid = text(item.get("id"))
+        if wamid is None:
+            raise PermanentError("no_message_id")
+        person = whatsapp.addressee(item, contacts)
+        at = moment(item.get("timestamp"), self._received_at)
+        fact = self._fact(item, wamid, at, None)
+        found = fact or self._incoming(item, wamid, at, person, whatsapp.body(item), "phone")
+        return Parsed(self._tenant, self._number, person, text(item.get("group_id")), found)
+
+    def _incoming(
+        self, item: Raw, wamid: str, at: datetime, person: Person, body: Body, origin: Any
+    ) -> Incoming:
+        raw = _dumped(item)
+        if len(raw) > CONTENT_LIMIT or raw == b'{"truncated":true}':
+            body, raw = whatsapp.truncated(body, len(raw)), raw[:0]
+        quoted = text(member(item, "context", "id"))
+        return Incoming(
+            id=self._key(wamid),
+            wamid=wamid,
+            sent_at=at,
+            received_at=self._received_at,
+            person=person,
+            body=body,
+            raw=raw,
+            origin=origin,
+            reply_key=self._key(quoted) if quoted else None,
+        )
+
+    def _fact(self, item: Raw, wamid: str, at: datetime, person: Person | None) -> Fact | None:
+        """A reaction, an edit or a revoke; None where it is none, or names no message."""
+        stamp = Stamp(at, wamid)
+        said: ReactionFact | EditFact | RevokeFact
+        match item.get("type"):
+            case "reaction":
+                target = text(member(item, "reaction", "message_id"))
+                emoji = text(member(item, "reaction", "emoji"))
+                by = self._reactor(person)
+                said = ReactionFact("contact" if person else "agent", by, emoji, stamp)
+            case "edit":
+                target = text(member(item, "edit", "original_message_id"))
+                edited = member(item, "edit", "message")
+                if not isinstance(edited, dict):
+                    return None
+                said = EditFact(whatsapp.body(edited), stamp)
+            case "revoke":
+                target = text(member(item, "revoke", "original_message_id"))
+                said = RevokeFact(stamp)
+            case _:
+                return None
+        if target is None:
+            return None
+        return Fact(key=self._key(wamid), refs=(self._key(target),), fact=said)
+
+    def _reactor(self, person: Person | None) -> str | None:
+        """Who reacted, as an opaque id: in a group there are several, and no contact of each."""
+        if person is None or not person.known:
+            return None
+        return self._ids.of(
+            "reactor", self._tenant, self._number, person.user_id or person.wa_id or ""
+        )
+
+    def status(self, item: Raw) -> Parsed:
+        wamid = text(item.get("id"))
+        callback = text(item.get("biz_opaque_callback_data"))
+        name = text(item.get("status"))
+        if (wamid is None and callback is None) or name is None:
+            raise PermanentError("no_message_id")
+        refs = tuple(r for r in (callback, self._key(wamid) if wamid else None) if r)
+        at = moment(item.get("timestamp"), self._received_at)
+        participant = (
+            text(item.get("recipient_participant_user_id"))
+            or text(item.get("recipient_participant_id"))
+            or text(item.get("participant_recipient_id"))
+            or ""
+        )
+        fact = Fact(
+            key=self._ids.of("status", self._tenant, refs[-1], name.lower(), participant),
+            refs=refs,
+            fact=StatusFact(name.lower()[:32], at, whatsapp.failure(item)),
+        )
+        person = Person(
+            user_id=text(item.get("recipient_user_id")), wa_id=text(item.get("recipient_id"))
+        )
+        return Parsed(self._tenant, self._number, person, None, fact)
+
+
+def _system_relink(item: Raw, person: Person) -> Relink | None:
+    """`user_changed_number` and `user_changed_user_id`: the same user, known by something new."""
+    if item.get("type") != "system":
+        return None
+    told = whatsapp.mapping(item.get("system"))
+    phone = text(told.get("wa_id")) or text(told.get("new_wa_id"))
+    user = text(told.get("user_id"))
+    if told.get("type") == "customer_identity_changed":
+        return None
+    return _relink(person, Person(user_id=user, wa_id=phone))

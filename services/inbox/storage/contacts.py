@@ -1,0 +1,152 @@
+"""Contacts (heads of their own log) and the identities that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from pymongo.errors import BulkWriteError
+
+from services.inbox.decisions.identity import Identity
+from services.inbox.model.contact import Contact
+from services.inbox.storage.entries import SOURCE
+from shared.contracts import topics
+from shared.contracts.envelope import Envelope
+from shared.contracts.events import EventType
+from shared.ids import IdHasher
+from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
+from shared.mongo.headlog import Change, Entry, Head, LogRecord
+
+CONTACTS = "contacts"
+IDENTITIES = "identities"
+TenantIdentity = tuple[str, Identity]
+
+
+class IdentityStore:
+    """`(tenant, kind, value) -> contact`: inserted if absent, the first wins."""
+
+    def __init__(self, database: Database, ids: IdHasher) -> None:
+        self._collection = database[IDENTITIES]
+        self._ids = ids
+
+    async def ensure_indexes(self) -> None:
+        with transient_errors():
+            await self._collection.create_index([("tenant", 1), ("contact", 1)])
+
+    def key(self, tenant: str, identity: Identity) -> str:
+        """The document's id: a keyed hash, since the value is personal data."""
+        return self._ids.of("identity", tenant, identity.kind.value, identity.value)
+
+    async def find(self, keys: Iterable[str]) -> dict[str, str]:
+        """Contact by identity key."""
+        wanted = list(keys)
+        if not wanted:
+            return {}
+        with transient_errors():
+            docs = await self._collection.find({"_id": {"$in": wanted}}, {"contact": 1}).to_list(
+                None
+            )
+        return {doc["_id"]: doc["contact"] for doc in docs}
+
+    async def claim(self, tenants: Mapping[str, str], contacts: Mapping[str, str]) -> bool:
+        """Inserts key -> contact; False where any was there already (read again)."""
+        documents = [
+            {"_id": key, "tenant": tenants[key], "contact": contact}
+            for key, contact in contacts.items()
+        ]
+        with transient_errors():
+            try:
+                await self._collection.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                if any(e["code"] != DUPLICATE_KEY for e in error.details["writeErrors"]):
+                    raise
+                return False
+        return True
+
+    async def redirect(self, tenant: str, contact: str, to: str) -> None:
+        """Points every identity of a contact to another one."""
+        with transient_errors():
+            await self._collection.update_many(
+                {"tenant": tenant, "contact": contact}, {"$set": {"contact": to}}
+            )
+
+
+def contact_document(it: Contact) -> Document:
+    return {
+        "tenant": it.tenant,
+        "created_at": it.created_at,
+        "name": it.name,
+        "wa_id": it.wa_id,
+        "user_id": it.user_id,
+        "username": it.username,
+        "group": it.group,
+        "blocked": it.blocked,
+        "labels": list(it.labels),
+        "merged_into": it.merged_into,
+    }
+
+
+def contact_of(head: Head) -> Contact:
+    state = head.state
+    return Contact(
+        id=head.id,
+        tenant=state["tenant"],
+        version=head.version,
+        created_at=state["created_at"],
+        name=state["name"],
+        wa_id=state["wa_id"],
+        user_id=state["user_id"],
+        username=state["username"],
+        group=state["group"],
+        blocked=state["blocked"],
+        labels=tuple(state["labels"]),
+        merged_into=state["merged_into"],
+    )
+
+
+def contact_change(
+    contact: Contact,
+    *,
+    labels: Sequence[Any],
+    at: str,
+    actor: dict[str, Any],
+    carried: tuple[Entry, ...] = (),
+    type_: EventType = EventType.CONTACT_UPDATED,
+) -> Change:
+    """The compare-and-set from `contact.version` to the next, with its event."""
+    version = contact.version + 1
+    payload = {
+        "contact": {
+            "id": contact.id,
+            "version": version,
+            "name": contact.name,
+            "wa_id": contact.wa_id,
+            "user_id": contact.user_id,
+            "username": contact.username,
+            "blocked": contact.blocked,
+            "labels": list(labels),
+        },
+        "actor": actor,
+    }
+    record = LogRecord(
+        topic=topics.CONTACT_EVENTS,
+        key=contact.id,
+        value=orjson.dumps(payload),
+        envelope=Envelope(
+            id=f"{contact.id}:{version}",
+            type=type_.value,
+            source=SOURCE,
+            time=at,
+            tenant=contact.tenant,
+            subject=contact.id,
+            sequence=version,
+        ),
+    )
+    return Change(
+        id=contact.id,
+        expected=contact.version,
+        state=contact_document(contact),
+        entries=(Entry(version, (record,)),),
+        carried=carried,
+    )

@@ -1,0 +1,251 @@
+"""Finds, creates, refreshes and links the contacts of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.inbox.decisions.identity import (
+    Identity,
+    IdentityKind,
+    identities,
+    older,
+    phone_variants,
+    refreshed,
+)
+from services.inbox.decisions.parsing import Relink
+from services.inbox.decisions.views import iso
+from services.inbox.model.contact import Contact
+from services.inbox.model.items import Person
+from services.inbox.storage.contacts import IdentityStore, contact_change, contact_of
+from shared.ids import IdHasher
+from shared.mongo.headlog import (
+    ROUNDS,
+    Change,
+    ContentionError,
+    Entry,
+    Head,
+    HeadLog,
+    Publication,
+    published,
+)
+
+_SYSTEM = {"kind": "system", "id": None, "name": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A person, or a group, whose contact an item needs."""
+
+    tenant: str
+    person: Person
+    group_id: str | None = None
+
+    def identities(self) -> tuple[Identity, ...]:
+        if self.group_id is not None:
+            return (Identity(IdentityKind.GROUP, self.group_id),)
+        return identities(self.person)
+
+
+@dataclass(slots=True)
+class Resolved:
+    """The contact of each want (None: it names nobody), and what is to be published."""
+
+    contacts: list[Contact | None]
+    publications: list[Publication]
+
+
+class ContactResolver:
+    """Contacts by BSUID, then phone; both linked when one webhook shows both."""
+
+    def __init__(
+        self,
+        identities_: IdentityStore,
+        log: HeadLog,
+        ids: IdHasher,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._identities = identities_
+        self._log = log
+        self._ids = ids
+        self._clock = clock
+
+    async def resolve(self, wants: Sequence[Want]) -> Resolved:
+        """Finds or creates the contacts. Raises TransientError; a repeat ends the same."""
+        places = await self._find_or_claim(wants)
+        return await self._load(wants, places)
+
+    # -- identities
+
+    def _keys(self, want: Want) -> list[str]:
+        return [self._identities.key(want.tenant, i) for i in want.identities()]
+
+    async def _find_or_claim(self, wants: Sequence[Want]) -> list[str | None]:
+        """The contact id of each want; what nobody had is claimed, and linked where it must."""
+        keys = [self._keys(want) for want in wants]
+        for _ in range(ROUNDS):
+            known = await self._identities.find({key for row in keys for key in row})
+            await self._add_variants(wants, keys, known)
+            claims: dict[str, str] = {}
+            tenants: dict[str, str] = {}
+            links: set[tuple[str, str, str]] = set()
+            for want, row in zip(wants, keys, strict=True):
+                held = list(dict.fromkeys(known[key] for key in row if key in known))
+                if len(held) > 1:
+                    links.add((want.tenant, held[0], held[1]))
+                contact = held[0] if held else self._new_id(want)
+                for key in row:
+                    if key not in known:
+                        known[key] = claims[key] = contact
+                        tenants[key] = want.tenant
+            if claims and not await self._identities.claim(tenants, claims):
+                continue
+            if links:
+                for tenant, one, other in links:
+                    await self._link(tenant, one, other)
+                continue
+            return [known[row[0]] if row else None for row in keys]
+        raise ContentionError("identities")
+
+    def _new_id(self, want: Want) -> str:
+        """The same on every pod: derived from the strongest identity."""
+        first = want.identities()[0]
+        return self._ids.of("contact", want.tenant, first.kind.value, first.value)
+
+    async def _add_variants(
+        self, wants: Sequence[Want], keys: list[list[str]], known: dict[str, str]
+    ) -> None:
+        """A phone that nobody has may be known in another spelling."""
+        others: dict[str, str] = {}
+        for want, row in zip(wants, keys, strict=True):
+            phone = want.person.wa_id
+            if want.group_id is None and phone and not any(key in known for key in row):
+                for spelling in phone_variants(phone):
+                    key = self._identities.key(want.tenant, Identity(IdentityKind.PHONE, spelling))
+                    others[key] = row[-1]
+        if others:
+            found = await self._identities.find(others)
+            claims = {others[key]: contact for key, contact in found.items()}
+            if claims:
+                tenants = {
+                    row[-1]: want.tenant for want, row in zip(wants, keys, strict=True) if row
+                }
+                await self._identities.claim(tenants, claims)
+                known.update(await self._identities.find(claims))
+
+    async def _link(self, tenant: str, one: str, other: str) -> None:
+        """Two contacts are one user: both identities lead to the older contact from now on."""
+        heads = await self._log.load([one, other])
+        if one not in heads or other not in heads:
+            # A claim whose contact was never created: the one that exists stays.
+            stays = one if one in heads or other not in heads else other
+            await self._identities.redirect(tenant, other if stays == one else one, stays)
+            return
+        kept, merged = older(contact_of(heads[one]), contact_of(heads[other]))
+        await self._identities.redirect(tenant, merged.id, kept.id)
+        await self._save(
+            [
+                self._change(replace(merged, merged_into=kept.id), heads[merged.id].unpublished),
+            ]
+        )
+
+    async def relink(self, tenant: str, relink: Relink) -> None:
+        """`user_id_update`, `user_changed_number`: the previous identity leads where it did."""
+        want = Want(
+            tenant,
+            Person(
+                user_id=relink.previous.user_id or relink.current.user_id,
+                wa_id=relink.previous.wa_id or relink.current.wa_id,
+            ),
+        )
+        found = await self.resolve([want])
+        contact = found.contacts[0]
+        if contact is None:
+            return
+        keys = [self._identities.key(tenant, identity) for identity in identities(relink.current)]
+        held = await self._identities.find(keys)
+        missing = {key: contact.id for key in keys if key not in held}
+        if missing:
+            await self._identities.claim(dict.fromkeys(missing, tenant), missing)
+        for other in set(held.values()) - {contact.id}:
+            await self._link(tenant, contact.id, other)
+        ids = await self._identities.find(keys)
+        target = next(iter(ids.values()), contact.id)
+        await self._refresh_one(target, relink.current)
+        await self._log.publish(found.publications)
+
+    async def _refresh_one(self, contact_id: str, person: Person) -> None:
+        for _ in range(ROUNDS):
+            head = (await self._log.load([contact_id])).get(contact_id)
+            if head is None:
+                return
+            contact = contact_of(head)
+            after = refreshed(contact, person)
+            if after is contact or await self._save([self._change(after, head.unpublished)]):
+                return
+        raise ContentionError("contact")
+
+    async def _save(self, changes: Sequence[Change]) -> bool:
+        won = await self._log.commit(changes)
+        done = [published(change) for change in changes if change.id in won]
+        await self._log.publish(done)
+        return len(won) == len(changes)
+
+    # -- contacts
+
+    def _change(self, contact: Contact, carried: tuple[Entry, ...] = ()) -> Change:
+        return contact_change(
+            contact, labels=(), at=iso(self._clock()), actor=_SYSTEM, carried=carried
+        )
+
+    async def _load(self, wants: Sequence[Want], places: list[str | None]) -> Resolved:
+        """Loads the contacts; creates those that are missing, refreshes what is shown newly."""
+        publications: dict[str, Publication] = {}
+        people: dict[str, list[Want]] = {}
+        for want, place in zip(wants, places, strict=True):
+            if place is not None:
+                people.setdefault(place, []).append(want)
+        contacts: dict[str, Contact] = {}
+        missing: Iterable[str] = people
+        for _ in range(ROUNDS):
+            heads = await self._log.load(missing)
+            changes: list[Change] = []
+            for contact_id in missing:
+                head = heads.get(contact_id)
+                carried = head.unpublished if head else ()
+                before, after = self._shown(contact_id, head, people[contact_id])
+                if head is None or after is not before:
+                    changes.append(self._change(after, carried))
+                    contacts[contact_id] = replace(after, version=after.version + 1)
+                    continue
+                contacts[contact_id] = before
+                if carried:
+                    publications[contact_id] = Publication(contact_id, head.version, carried)
+            won = await self._log.commit(changes)
+            publications |= {c.id: published(c) for c in changes if c.id in won}
+            missing = [change.id for change in changes if change.id not in won]
+            if not missing:
+                found = [contacts[place] if place else None for place in places]
+                return Resolved(found, list(publications.values()))
+        raise ContentionError("contacts")
+
+    def _shown(
+        self, contact_id: str, head: Head | None, wants: Sequence[Want]
+    ) -> tuple[Contact, Contact]:
+        """The contact as stored, and with what its items show (the same object: nothing new)."""
+        before = contact_of(head) if head else self._blank(contact_id, wants[0])
+        after = before
+        for want in wants:
+            if want.group_id is None:
+                after = refreshed(after, want.person)
+        return before, after
+
+    def _blank(self, contact_id: str, want: Want) -> Contact:
+        return Contact(
+            id=contact_id,
+            tenant=want.tenant,
+            version=0,
+            created_at=self._clock(),
+            group=want.group_id is not None,
+        )

@@ -1,0 +1,297 @@
+"""Takes batches of whatsapp.inbound.v1 into conversations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import orjson
+
+from services.inbox.decisions.fold import Fate
+from services.inbox.decisions.parsing import Parsed, Recorded, parse
+from services.inbox.model.contact import Contact
+from services.inbox.model.items import Fact, Incoming, Person
+from services.inbox.storage.entries import MESSAGES
+from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFact, PendingFacts
+from services.inbox.workflows.contacts import ContactResolver, Resolved, Want
+from services.inbox.workflows.writer import ConversationWriter, Work
+from shared.contracts.envelope import Envelope, parse_timestamp, read_envelope
+from shared.contracts.errors import PermanentError
+from shared.contracts.records import InRecord
+from shared.faults import FaultPoints, NoFaults
+from shared.ids import IdHasher
+from shared.kafka.failure import Rejected
+from shared.mongo.headlog import HeadLog, Insert, Publication, Put
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed item and the record that it came in, to keep it as it came."""
+
+    parsed: Parsed
+    envelope: Envelope
+    value: bytes
+    received_at: datetime
+
+
+class Intake:
+    """One per process. `handle` is the batch handler, `settle` joins facts to new messages."""
+
+    def __init__(
+        self,
+        *,
+        conversations: HeadLog,
+        contacts: HeadLog,
+        resolver: ContactResolver,
+        writer: ConversationWriter,
+        messages: MessageStore,
+        pending: PendingFacts,
+        changes: ChangeStore,
+        ids: IdHasher,
+        count: Callable[[Counter[str]], None],
+        faults: FaultPoints | None = None,
+    ) -> None:
+        self._conversations = conversations
+        self._contacts = contacts
+        self._resolver = resolver
+        self._writer = writer
+        self._messages = messages
+        self._pending = pending
+        self._changes = changes
+        self._ids = ids
+        self._count = count
+        self._faults = faults or NoFaults()
+        self._joining: set[str] = set()
+
+    async def handle(self, records: Sequence[InRecord]) -> list[Rejected]:
+        """Applies a batch and publishes what it changed; then the offsets may be committed.
+
+        Returns the records that can never be read. Raises TransientError: the batch comes again.
+        """
+        sources: list[Source] = []
+        recorded: list[Recorded] = []
+        rejected: list[Rejected] = []
+        for record in records:
+            try:
+                found = self._read(record)
+            except PermanentError as error:
+                rejected.append(Rejected(record, error.reason, "parse", error.detail))
+                continue
+            if isinstance(found, Recorded):
+                recorded.append(found)
+            else:
+                sources.append(found)
+        await self._record(recorded)
+        await self._take(sources)
+        return rejected
+
+    def _read(self, record: InRecord) -> Source | Recorded:
+        envelope = read_envelope(record.headers)
+        try:
+            value = orjson.loads(record.value or b"")
+            received_at = parse_timestamp(value["received_at"])
+        except (ValueError, KeyError, TypeError, AttributeError) as bad:
+            raise PermanentError("bad_inbound_record") from bad
+        parsed = parse(envelope.type, envelope.tenant, envelope.id, value, received_at, self._ids)
+        if isinstance(parsed, Recorded):
+            return parsed
+        return Source(parsed, envelope, record.value or b"", received_at)
+
+    async def _record(self, recorded: Sequence[Recorded]) -> None:
+        """Keeps account-level and other changes as they came; acts on those that tell of people."""
+        await self._changes.add(
+            [
+                {
+                    "_id": change.id,
+                    "tenant": change.tenant,
+                    "number": change.number_id,
+                    "field": change.field,
+                    "raw": change.raw,
+                    "received_at": change.received_at,
+                }
+                for change in recorded
+            ]
+        )
+        for change in recorded:
+            if change.relink is not None:
+                await self._resolver.relink(change.tenant, change.relink)
+        if recorded:
+            self._count(Counter(recorded=len(recorded)))
+
+    async def _take(self, sources: Sequence[Source]) -> None:
+        people = await self._resolve(sources)
+        works: dict[str, Work] = {}
+        homes: dict[str, str] = {}
+        facts: list[Source] = []
+        for source, contact in zip(sources, people.contacts, strict=True):
+            item = source.parsed.item
+            if isinstance(item, Incoming):
+                work = self._work(works, source, contact)
+                work.items.append(_in_group(item, source, contact))
+                homes[item.id] = work.conversation_id
+            elif isinstance(item, Fact):
+                # In order behind its message, when both came in one batch.
+                home = next((homes[ref] for ref in item.refs if ref in homes), None)
+                if home is None:
+                    facts.append(source)
+                else:
+                    works[home].items.append(item)
+        await self._place_facts(facts, works)
+        applied = await self._writer.apply(list(works.values()))
+        for source in sources:
+            if source.parsed.relink is not None:
+                await self._resolver.relink(source.parsed.tenant, source.parsed.relink)
+        await self._publish(people.publications, applied.publications)
+        self._count(Counter(fate.value for _, fate in applied.fates))
+
+    async def _resolve(self, sources: Sequence[Source]) -> Resolved:
+        """The contact whose conversation each item belongs to (facts need none)."""
+        wants = []
+        places = []
+        for position, source in enumerate(sources):
+            parsed = source.parsed
+            if isinstance(parsed.item, Incoming):
+                places.append(position)
+                wants.append(Want(parsed.tenant, _somebody(parsed), parsed.group_id))
+        found = await self._resolver.resolve(wants)
+        contacts: list[Contact | None] = [None] * len(sources)
+        for place, contact in zip(places, found.contacts, strict=True):
+            contacts[place] = contact
+        return Resolved(contacts, found.publications)
+
+    def _work(self, works: dict[str, Work], source: Source, contact: Contact | None) -> Work:
+        parsed = source.parsed
+        if contact is None:
+            raise PermanentError("no_contact")
+        kind = "group" if parsed.group_id else "contact"
+        party = f"{kind}:{parsed.group_id or contact.id}"
+        conversation = self._ids.conversation(parsed.tenant, parsed.number_id, party, 1)
+        work = works.get(conversation)
+        if work is None:
+            work = works[conversation] = Work(
+                conversation_id=conversation,
+                tenant=parsed.tenant,
+                number_id=parsed.number_id,
+                party=party,
+                contact=contact.snapshot(),
+                group_id=parsed.group_id,
+            )
+        return work
+
+    async def _place_facts(self, sources: Sequence[Source], works: dict[str, Work]) -> None:
+        """Adds facts to their conversations; keeps those whose message is not here.
+
+        The fact's side puts first and looks second; the message's side looks after its document
+        is written (`settle`). Either sees the other.
+        """
+        if not sources:
+            return
+        homes = await self._homes(sources)
+        homeless = [s for s in sources if _home(s, homes) is None]
+        if homeless:
+            await self._pending.put([_pending(s) for s in homeless])
+            await self._faults.reach("pending_put")
+            homes |= await self._homes(homeless)
+        placed: list[str] = []
+        for source in sources:
+            home = _home(source, homes)
+            item = source.parsed.item
+            if home is None or item is None:
+                self._count(Counter(waiting=1))
+                continue
+            works.setdefault(home, Work(home, source.parsed.tenant)).items.append(item)
+            if source in homeless and isinstance(item, Fact):
+                placed.append(item.key)
+        await self._pending.remove(placed)
+
+    async def _homes(self, sources: Sequence[Source]) -> dict[str, str]:
+        refs = {r for s in sources if isinstance(s.parsed.item, Fact) for r in s.parsed.item.refs}
+        return await self._messages.conversations_of(sorted(refs))
+
+    async def _publish(
+        self, contacts: Sequence[Publication], conversations: Sequence[Publication]
+    ) -> None:
+        await self._contacts.publish(contacts)
+        await self._conversations.publish(conversations)
+
+    async def settle(self, publications: Sequence[Publication]) -> None:
+        """Applies the facts that waited for messages whose documents are written now.
+
+        Runs inside a publication, before it is remembered: after a crash the sweeper repeats
+        it with the outbox entry.
+        """
+        refs = [
+            ref
+            for publication in publications
+            for entry in publication.entries
+            for write in entry.documents
+            if isinstance(write, Insert | Put) and write.collection == MESSAGES
+            for ref in (write.document["_id"], write.document.get("wk"))
+            if ref is not None
+        ]
+        found = [
+            fact
+            for fact in await self._pending.waiting_for(sorted(set(refs)))
+            if fact.key not in self._joining
+        ]
+        if not found:
+            return
+        keys = [fact.key for fact in found]
+        self._joining.update(keys)
+        try:
+            await self._join(found)
+        finally:
+            self._joining.difference_update(keys)
+
+    async def _join(self, facts: Sequence[PendingFact]) -> None:
+        homes = await self._messages.conversations_of(sorted({r for f in facts for r in f.refs}))
+        works: dict[str, Work] = {}
+        for fact in facts:
+            value = orjson.loads(fact.value)
+            parsed = parse(fact.kind, fact.tenant, fact.ce_id, value, fact.received_at, self._ids)
+            home = next((homes[ref] for ref in fact.refs if ref in homes), None)
+            if isinstance(parsed, Parsed) and isinstance(parsed.item, Fact) and home is not None:
+                works.setdefault(home, Work(home, fact.tenant)).items.append(parsed.item)
+        applied = await self._writer.apply(list(works.values()))
+        await self._conversations.publish(applied.publications)
+        await self._pending.remove([fact.key for fact in facts])
+        self._count(Counter(joined=len(facts)))
+
+
+def _somebody(parsed: Parsed) -> Person:
+    """The person of an item; one that names nobody gets a contact of its own number's unknown."""
+    person = parsed.person
+    return person if person.known else Person(user_id=f"unknown:{parsed.number_id}")
+
+
+def _in_group(item: Incoming, source: Source, contact: Contact | None) -> Incoming:
+    if source.parsed.group_id is None or contact is None or item.origin != "customer":
+        return item
+    return replace(item, author_id=contact.id)
+
+
+def _home(source: Source, homes: dict[str, str]) -> str | None:
+    item = source.parsed.item
+    if not isinstance(item, Fact):
+        return None
+    return next((homes[ref] for ref in item.refs if ref in homes), None)
+
+
+def _pending(source: Source) -> PendingFact:
+    item = source.parsed.item
+    if not isinstance(item, Fact):
+        raise TypeError("only facts wait")
+    return PendingFact(
+        key=item.key,
+        refs=item.refs,
+        tenant=source.parsed.tenant,
+        kind=source.envelope.type,
+        ce_id=source.envelope.id,
+        value=source.value,
+        received_at=source.received_at.astimezone(UTC),
+    )
+
+
+__all__ = ["Fate", "Intake"]
