@@ -45,6 +45,7 @@ def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str
         "ATRIO_APP_SECRETS": "app-secret",
         "ATRIO_VERIFY_TOKEN": "verify-me",
         "ATRIO_PLATFORM_TOKEN": "platform-token",
+        "ATRIO_INTERNAL_TOKEN": "internal-token",
         "ATRIO_ALLOWED_ORIGINS": f"http://127.0.0.1:{console},http://localhost:{console}",
         "ATRIO_MASTER_KEY": kept_secret(stack.home.data("master.key")),
         "ATRIO_KEY_SECRET": kept_secret(stack.home.data("key.secret")),

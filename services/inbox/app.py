@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -15,6 +15,7 @@ from faststream.kafka import KafkaBroker
 from services.inbox.api import admin, auth, me, numbers, platform, stream
 from services.inbox.api.security import Guard
 from services.inbox.api.server import HttpOptions, create_api
+from services.inbox.assembly import Conversations
 from services.inbox.settings import InboxSettings
 from services.inbox.storage.claims import Claims
 from services.inbox.storage.directory import DirectoryStore
@@ -142,17 +143,45 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     return PeoplePart(part, people, keys)
 
 
+def build_conversations(base: Foundation) -> tuple[Conversations, Part]:
+    """Conversations, and the consumers that change them."""
+    conversations = Conversations(
+        base.settings,
+        base.database,
+        base.publisher,
+        view=base.view,
+        ids=base.ids,
+        metrics=base.metrics,
+        faults=base.faults,
+        clock=now,
+    )
+
+    async def consume() -> None:
+        # Names, teams and bots come from the directory: nothing is folded without it.
+        await base.table.wait_caught_up(timedelta(days=365))
+        await conversations.runtime.start()
+
+    part = Part(
+        prepare=(conversations.prepare,),
+        run=(conversations.log.run, conversations.contacts.run, consume),
+        components=(_Stopping(conversations.aclose), _Stopping(conversations.runtime.aclose)),
+    )
+    return conversations, part
+
+
 class Service:
     """What `create_app` returns: `asgi` is served; `halted` is set when it must be restarted."""
 
-    broker: KafkaBroker | None = None
+    broker: KafkaBroker
 
     def __init__(self, settings: InboxSettings, faults: FaultPoints | None = None) -> None:
-        self.halted = asyncio.Event()
         self._base = base = Foundation(settings, faults)
-        # The conversations give their hooks and their part here.
+        conversations, chats = build_conversations(base)
+        self._runtime = conversations.runtime
+        self.halted = self._runtime.halted
+        self.broker = conversations.broker
         people = build_people(base, NoConversations())
-        parts = [people.part]
+        parts = [people.part, chats]
         self._startup = Startup(parts, self.halted)
         self._components = Components(
             _Closing(base.client.close),
@@ -190,7 +219,8 @@ class Service:
 
     def dead(self) -> Sequence[str]:
         """What only a restart mends."""
-        return ["background_stopped"] if self.halted.is_set() else []
+        stopped = ["background_stopped"] if self.halted.is_set() else []
+        return [*stopped, *self._runtime.live()]
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -263,6 +293,19 @@ class _Closing:
 
     async def aclose(self) -> None:
         self._close()
+
+
+class _Stopping:
+    """A component that is begun elsewhere and ended here."""
+
+    def __init__(self, stop: Callable[[], Awaitable[None]]) -> None:
+        self._stop = stop
+
+    async def start(self) -> None:
+        """Begun by `Startup`."""
+
+    async def aclose(self) -> None:
+        await self._stop()
 
 
 class _Flushing:
