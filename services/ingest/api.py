@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import parse_qs
@@ -31,6 +31,15 @@ _SIGNATURE_BYTES = 71
 _DRAIN_BYTES = 32 * 1024 * 1024
 _PROBLEM = b"application/problem+json"
 
+_STORED: Message = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-length", b"0")],
+}
+_EMPTY: Message = {"type": "http.response.body", "body": b""}
+
+Secrets = Mapping[bytes, frozenset[str] | None]
+"""Each accepted secret with the tenants that entered it; None for the platform's own."""
 Accept = Callable[[bytes, Source], Awaitable[None]]
 """Makes a signed body durable, or raises."""
 
@@ -81,10 +90,11 @@ class WebhookApp:
     ) -> None:
         self._accept = accept
         self._apps = apps
-        self._platform = {secret.encode(): None for secret in secrets}
+        self._platform: Secrets = {secret.encode(): None for secret in secrets}
         self._verify_tokens = frozenset({verify_token.encode()})
         self._ready = ready
         self._limits = limits
+        self._body_seconds = limits.body_timeout.total_seconds()
         self._others = others
         self._allowance = _Allowance(limits.in_flight_bytes)
         self._told: dict[str, float] = {}
@@ -102,7 +112,11 @@ class WebhookApp:
         try:
             answer = await self._handle(scope, receive)
             status = 200
-            await _answer(send, 200, b"text/plain; charset=utf-8", answer)
+            if answer is None:
+                await send(_STORED)
+                await send(_EMPTY)
+            else:
+                await _answer(send, 200, b"text/plain; charset=utf-8", answer)
         except RefusedError as refused:
             status = refused.status
             self._tell(refused)
@@ -112,12 +126,12 @@ class WebhookApp:
         self._answers[status].inc()
         self._seconds.observe(time.perf_counter() - started)
 
-    async def _handle(self, scope: Scope, receive: Receive) -> bytes:
+    async def _handle(self, scope: Scope, receive: Receive) -> bytes | None:
         app_id = _app_id(scope["path"])
         method = scope["method"]
         if method == "POST":
             await self._post(app_id, scope, receive)
-            return b""
+            return None
         if method == "GET":
             return self._verify(app_id, scope["query_string"])
         raise RefusedError(405, "method_not_allowed")
@@ -144,12 +158,12 @@ class WebhookApp:
 
     async def _post(self, app_id: str | None, scope: Scope, receive: Receive) -> None:
         self._require_ready()
-        secrets: dict[bytes, frozenset[str] | None] = {**self._platform}
+        secrets: Secrets = self._platform
         if app_id is not None:
             app = self._apps.app(app_id)
             if app is None:
                 raise RefusedError(401, "unknown_app")
-            secrets = {**app.secrets}
+            secrets = app.secrets
         signature, length = _headers(scope)
         if length is not None and length > _DRAIN_BYTES:
             raise RefusedError(413, "body_too_large", close=True)
@@ -171,17 +185,17 @@ class WebhookApp:
 
     async def _read(self, receive: Receive, held: _Held) -> bytes:
         try:
-            async with asyncio.timeout(self._limits.body_timeout.total_seconds()):
+            async with asyncio.timeout(self._body_seconds):
                 message = await receive()
-                chunk: bytes = message.get("body", b"")
-                if not message.get("more_body", False) and message["type"] == "http.request":
-                    held.take(len(chunk))
-                    if len(chunk) > self._limits.body_bytes:
-                        raise RefusedError(413, "body_too_large")
-                    return chunk
-                return await self._read_on(message, receive, held)
+                if message.get("more_body", False) or message["type"] != "http.request":
+                    return await self._read_on(message, receive, held)
         except TimeoutError as slow:
             raise RefusedError(408, "body_too_slow", close=True) from slow
+        body: bytes = message.get("body", b"")
+        held.take(len(body))
+        if len(body) > self._limits.body_bytes:
+            raise RefusedError(413, "body_too_large")
+        return body
 
     async def _read_on(self, message: Message, receive: Receive, held: _Held) -> bytes:
         chunks: list[bytes] = []
@@ -277,7 +291,7 @@ def _headers(scope: Scope) -> tuple[bytes, int | None]:
 
 def _signed_by(
     app_id: str | None,
-    secrets: dict[bytes, frozenset[str] | None],
+    secrets: Secrets,
     body: bytes,
     signature: bytes,
 ) -> Source:

@@ -42,6 +42,7 @@ class Service:
         self._directory = CompactedTable(settings, DIRECTORY, directory.apply, metrics=self.metrics)
         self._credentials = CompactedTable(settings, CREDENTIALS, apps.apply, metrics=self.metrics)
         self._complete = {"directory": False, "credentials": False}
+        self._ready = False
         publisher = Publisher(
             settings,
             client_id="atrio-ingest",
@@ -88,7 +89,7 @@ class Service:
         Later gaps do not count: while Kafka is away a body cannot be stored either, and a number
         that is learnt late is driven again out of quarantine.
         """
-        return not self.missing()
+        return self._ready or not self.missing()
 
     def missing(self) -> Sequence[str]:
         """The topics that have not been read to the end yet."""
@@ -97,13 +98,13 @@ class Service:
             complete["directory"] = self._directory.caught_up
         if not complete["credentials"]:
             complete["credentials"] = self._credentials.caught_up
-        return [f"{name}_incomplete" for name, done in complete.items() if not done]
+        missing = [f"{name}_incomplete" for name, done in complete.items() if not done]
+        self._ready = not missing
+        return missing
 
     def dead(self) -> Sequence[str]:
         """What only a restart mends."""
-        tables = {"directory": self._directory, "credentials": self._credentials}
-        reasons = [f"{name}_stopped" for name, table in tables.items() if table.failed]
-        return [*reasons, *(["redrive_stopped"] if self.halted.is_set() else [])]
+        return ["redrive_stopped"] if self.halted.is_set() else []
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

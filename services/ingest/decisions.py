@@ -159,7 +159,7 @@ class _Value:
         self.waba_id = _number_text(entry.get("id"))
         self.contacts: dict[str, list[Json]] = {}
         contacts = value.get("contacts")
-        if isinstance(contacts, list):
+        if contacts and isinstance(contacts, list):
             self._index(contacts)
 
     def _index(self, contacts: Iterable[object]) -> None:
@@ -272,9 +272,10 @@ class _Value:
         found: list[Json] = []
         if self.contacts:
             for one in known_as:
-                for contact in self.contacts.get(one, ()) if one else ():
-                    if not any(contact is other for other in found):
-                        found.append(contact)
+                if one is not None:
+                    for contact in self.contacts.get(one, ()):
+                        if not found or all(contact is not other for other in found):
+                            found.append(contact)
         return found
 
     def _item(

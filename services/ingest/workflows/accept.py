@@ -141,7 +141,9 @@ class Sorter:
             ("ce_time", received_at.encode()),
             *self._fixed_headers(item.type, tenant),
         ]
-        key = self._hasher.of("inbound-key", number, item.party).encode()
+        # 64 bits: two customers who share a key only share a partition; the partitioner hashes
+        # it in Python, 0.15 us a byte.
+        key = self._hasher.of("inbound-key", number, item.party)[:16].encode()
         return OutRecord(INBOUND, key, value, headers)
 
     def _fixed_headers(self, kind: InboundType, tenant: str) -> Headers:
