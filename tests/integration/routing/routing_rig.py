@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ class Inbox:
     url: str = ""
     listings: int = 0
     published: int = 0
+    away: bool = False
     counter: int = 0
     decisions: list[dict[str, Any]] = field(default_factory=list)
 
@@ -156,6 +158,8 @@ class Inbox:
     async def list(self, request: web.Request) -> web.Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return web.Response(status=401)
+        if self.away:
+            return web.Response(status=503)
         self.listings += 1
         tenant = request.query.get("tenant")
         start = int(request.query.get("cursor", "0"))
@@ -204,18 +208,21 @@ class Pod:
         ):
             return answer.status, await answer.json(content_type=None)
 
-    async def ready(self, seconds: float = 30) -> None:
+    async def ready(self) -> None:
+        await self._answers(200, {"status": "ok"})
+
+    async def unready(self, reasons: list[str]) -> None:
+        await self._answers(503, {"status": "unavailable", "reasons": reasons})
+
+    async def _answers(self, status: int, body: dict[str, Any], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
-        told: Any = None
-        while time.monotonic() < deadline:
-            try:
-                status, told = await self.get("/readyz")
-            except aiohttp.ClientError:
-                status = 0
-            if status == 200:
-                return
+        found: Any = None
+        while found != (status, body):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"/readyz: {found}; {self.log.read_text()[-2000:]}")
             await asyncio.sleep(0.05)
-        raise TimeoutError(f"not ready: {told}; {self.log.read_text()[-2000:]}")
+            with contextlib.suppress(aiohttp.ClientError):
+                found = await self.get("/readyz")
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.process.returncode is None:

@@ -206,6 +206,33 @@ async def test_park_is_recorded_once_per_reason(world: Worlds) -> None:
     assert ids == ["c1:1:1:park:manual/1", "c1:1:1:park:nobody_available/2"]
 
 
+async def test_park_records_are_one_pods_at_a_time(world: Worlds) -> None:
+    w = world({"ana": 1}, Policy())
+    w.inbox.customer_writes("c1")
+    await w.follow()
+    assert await w.store.lock_parking("another pod", timedelta(seconds=60))
+    await w.decide()
+    assert w.topic.records == []
+    await w.store.unlock_parking("a third pod")
+    await w.decide()
+    assert w.topic.records == []
+    await w.store.unlock_parking("another pod")
+    await w.decide()
+    assert len(w.topic.values("park")) == 1
+
+
+async def test_park_record_that_was_not_sent_is_not_lost(world: Worlds) -> None:
+    w = world({"ana": 1}, Policy())
+    w.inbox.customer_writes("c1")
+    await w.follow()
+    w.topic.away = True
+    with pytest.raises(PublishError):
+        await w.decide()
+    w.topic.away = False
+    await w.decide()
+    assert len(w.topic.values("park")) == 1
+
+
 async def test_held_by_hand_is_left_until_the_customer_writes(world: Worlds) -> None:
     w = world({"ana": 5})
     await w.agents_come("ana")

@@ -173,7 +173,10 @@ async def test_chats_older_than_the_topic_are_routed_after_the_first_start(
     world.published = len(world.model.events)
     await world.set_up(LEAST_BUSY)
     log = tmp_path / "routing.log"
+    world.away = True
     async with routing(settings, redis_server.url, world.url, log) as pod:
+        await pod.unready(["rebuild"])
+        world.away = False
         await pod.ready()
         await world.presence("ana", "luis")
         await until(lambda: world.model.waiting() == [])
