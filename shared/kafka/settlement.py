@@ -62,6 +62,8 @@ class Settlement:
         self._progress = progress
         self._hold = hold
         self._tally = FailureTally(runtime.policy)
+        # Of the keys seen lately, those that are parked: for the metric only.
+        self._parked: set[bytes] = set()
         self._interrupt = asyncio.Event()
         self._handled = runtime.metrics.records.labels(self._name, "handled")
         self._paused = runtime.metrics.paused.labels(self._name)
@@ -122,6 +124,9 @@ class Settlement:
         if not keys:
             return records
         parked = await self._retried(lambda: parking.parked(self._lot, keys), generation)
+        if parked or self._parked:
+            self._parked = (self._parked - keys) | parked
+            self._runtime.metrics.parked_keys.labels(self._name).set(len(self._parked))
         if not parked:
             return records
         behind = [record for record in records if record.key in parked]

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 _START_LIMIT_SECONDS = 60.0
 _WATCH_SECONDS = 1.0
 _COMMIT_LIMIT_SECONDS = 5.0
+_SLOW_SECONDS = 1.0
 # A revoked partition waits so long for the batch in hand, well below the rebalance timeout.
 _DRAIN_SECONDS = 5.0
 
@@ -107,8 +108,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._work.settle(records, generation, self._broken())
             if generation != self._work.generation:
                 raise AbandonedError  # noqa: TRY301 - one place tells it
-            offsets = {(record.topic, record.partition): record.offset + 1 for record in records}
-            await self._commit({TopicPartition(*key): offset for key, offset in offsets.items()})
+            last = {record.partition: record.offset for record in records}
+            await self._commit(
+                {TopicPartition(self.name, each): offset + 1 for each, offset in last.items()}
+            )
         except AbandonedError:
             log.info("batch.abandoned", lot=self.lot, records=len(messages))
             return
@@ -123,9 +126,20 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._idle.set()
         self.progress.moved()
+        seconds = time.perf_counter() - started
+        age = max(0.0, time.time() - records[0].timestamp_ms / 1000)
         self._sizes.observe(len(messages))
-        self._seconds.observe(time.perf_counter() - started)
-        self._age.observe(max(0.0, time.time() - records[0].timestamp_ms / 1000))
+        self._seconds.observe(seconds)
+        self._age.observe(age)
+        # Hundreds a second at low load: the metrics have them all, the log the slow ones.
+        tell = log.info if seconds > _SLOW_SECONDS else log.debug
+        tell(
+            "batch.handled",
+            lot=self.lot,
+            records=len(messages),
+            seconds=round(seconds, 4),
+            age=round(age, 3),
+        )
 
     # --- offsets ---
 
