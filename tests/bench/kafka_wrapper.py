@@ -19,6 +19,7 @@ from shared.kafka.runtime import ConsumerRuntime
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.subscribe import create_broker, subscribe
 from shared.kafka.topics import ensure_topics
+from shared.observability.logs import configure_logging
 
 HEADERS = [(f"ce_{name}", b"0123456789abcdef") for name in ("id", "type", "source", "time")]
 BATCH = 500
@@ -120,4 +121,5 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    configure_logging(service="bench", level="ERROR")
     asyncio.run(main(given.servers, given.count, given.rounds))
