@@ -72,6 +72,7 @@ class Engine:
         clock = clock or Clock()
         faults = faults or NoFaults()
         metrics = metrics or Metrics()
+        self.metrics = metrics
         total = settings.delivery_in_flight
         caps = Caps(total=total, tenant=max(1, total // 2), number=max(1, total // 8))
         self.sends = SendRecords(database)
