@@ -9,6 +9,7 @@ from typing import Any
 from services.inbox.decisions.lifecycle import Move, moved, row_of
 from services.inbox.model.conversation import Conversation, LastLine, Message
 from services.inbox.model.events import ActorRef, Command, Emitted, Standing
+from services.inbox.model.evolve import evolve
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Status
 
@@ -39,7 +40,7 @@ class Draft:
         """Adds an event that leads to `after`; its message carries the event's version."""
         was = self.conversation
         version = was.version + 1
-        self.conversation = replace(after, version=version, updated_at=self.now)
+        self.conversation = evolve(after, version=version, updated_at=self.now)
         first = was.version == 0
         event = Emitted(
             type=type_,
@@ -49,7 +50,9 @@ class Draft:
             if first
             else Standing(was.status, was.assignee, was.team),
             actor=actor,
-            message=None if message is None else replace(message, v=version),
+            message=message
+            if message is None or message.v == version
+            else replace(message, v=version),
             created=created,
             by=by,
             reason=reason,

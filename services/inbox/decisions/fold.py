@@ -7,10 +7,10 @@ is stored or older changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Any, assert_never
 
 from services.inbox.decisions.draft import Draft, last_line
 from services.inbox.decisions.facts import apply_fact, event_of
@@ -23,6 +23,7 @@ from services.inbox.model.conversation import (
     Message,
 )
 from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
+from services.inbox.model.evolve import evolve
 from services.inbox.model.items import Assignment, Fact, Incoming, Item
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By
@@ -132,7 +133,7 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
         opening = Move(
             Trigger.CUSTOMER_WROTE, draft.now, bot=around.bot, number_team=around.number_team
         )
-        draft.conversation = replace(draft.conversation, contact=around.contact)
+        draft.conversation = evolve(draft.conversation, contact=around.contact)
         draft.move(opening, actor=CUSTOMER)
     was = draft.conversation
     quoted = messages.get(item.reply_key) if item.reply_key else None
@@ -158,26 +159,24 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
         outcome=MessageStatus.SENT if item.origin == "phone" else None,
         raw=item.raw,
     )
-    after = replace(
-        was,
-        contact=around.contact,
-        seq=message.seq,
-        last_message=last_line(message),
-    )
+    changes: dict[str, Any] = {
+        "contact": around.contact,
+        "seq": message.seq,
+        "last_message": last_line(message),
+    }
     if item.opens:
         closes = min(item.sent_at, draft.now) + (
             WINDOW_OF_ADS if "referral" in item.body.content else WINDOW
         )
-        after = replace(
-            after,
-            unread=was.unread + 1,
-            window_closes_at=max(closes, was.window_closes_at or closes),
-            last_inbound_wamid=item.wamid,
-            held_by_agent=False,
-        )
+        changes |= {
+            "unread": was.unread + 1,
+            "window_closes_at": max(closes, was.window_closes_at or closes),
+            "last_inbound_wamid": item.wamid,
+            "held_by_agent": False,
+        }
     event = draft.emit(
         E.MESSAGE_RECEIVED,
-        after,
+        evolve(was, **changes),
         actor=CUSTOMER if item.opens else SYSTEM,
         message=message,
         created=True,
@@ -232,7 +231,7 @@ def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
     line = was.last_message
     after = was
     if line is not None and line.id == message.id:
-        after = replace(was, last_message=last_line(changed))
+        after = evolve(was, last_message=last_line(changed))
     event = draft.emit(event_of(item.fact), after, actor=SYSTEM, message=changed)
     if event.message is not None:
         messages.put(event.message)

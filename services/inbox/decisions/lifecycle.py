@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.inbox.model.conversation import Conversation
+from services.inbox.model.evolve import evolve
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Role, Status
 
@@ -111,7 +112,7 @@ def row_of(conversation: Conversation, move: Move) -> Row | None:
 def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
     """The conversation after the row. `version` is raised by whoever emits the events."""
     at = move.at
-    after = replace(
+    after = evolve(
         conversation,
         status=row.to,
         epoch=conversation.epoch + 1,
@@ -120,7 +121,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
     )
     match move.trigger:
         case Trigger.CUSTOMER_WROTE:
-            return replace(
+            return evolve(
                 after,
                 episode=conversation.episode + 1,
                 assignee=None,
@@ -131,7 +132,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
                 first_response_at=None,
             )
         case Trigger.REOPEN:
-            return replace(
+            return evolve(
                 _held_by(after, move.agent),
                 episode=conversation.episode + 1,
                 opened_at=at,
@@ -141,24 +142,22 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
         case Trigger.ROUTED | Trigger.ACCEPT | Trigger.TRANSFER_AGENT:
             return _held_by(after, move.agent)
         case Trigger.TRANSFER_TEAM:
-            return replace(after, assignee=None, team=move.team)
+            return evolve(after, assignee=None, team=move.team)
         case Trigger.HOLD:
-            return replace(after, assignee=None, held_by_agent=True)
+            return evolve(after, assignee=None, held_by_agent=True)
         case Trigger.HANDOFF | Trigger.HOLDER_LOST | Trigger.BOT:
-            return replace(after, assignee=None)
+            return evolve(after, assignee=None)
         case Trigger.CLOSE | Trigger.BLOCK:
-            return replace(after, closed_at=at)
+            return evolve(after, closed_at=at)
         case Trigger.DELETE:
-            return replace(
-                after, deleted=True, closed_at=at, unread=0, last_message=None, labels=()
-            )
+            return evolve(after, deleted=True, closed_at=at, unread=0, last_message=None, labels=())
 
 
 def _held_by(conversation: Conversation, agent: str | None) -> Conversation:
     if agent is None:
         raise ValueError("an assignment names its agent")
     others = tuple(h for h in conversation.holders if h != agent)
-    return replace(conversation, assignee=agent, holders=(*others, agent)[-_HOLDERS_KEPT:])
+    return evolve(conversation, assignee=agent, holders=(*others, agent)[-_HOLDERS_KEPT:])
 
 
 # -- who sees and who may

@@ -44,9 +44,12 @@ class AnsweredKey:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conversation:
-    """The state at `version`. `assignee` of a closed conversation is its last holder."""
+    """The state at `version`. `assignee` of a closed conversation is its last holder.
+
+    Without slots: it is copied by `evolve`.
+    """
 
     id: str
     tenant: str

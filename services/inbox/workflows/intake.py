@@ -22,7 +22,6 @@ from shared.contracts.errors import PermanentError
 from shared.contracts.records import InRecord
 from shared.faults import FaultPoints, NoFaults
 from shared.ids import IdHasher
-from shared.kafka.failure import Rejected
 from shared.mongo.headlog import HeadLog, Insert, Publication, Put
 
 
@@ -65,27 +64,22 @@ class Intake:
         self._faults = faults or NoFaults()
         self._joining: set[str] = set()
 
-    async def handle(self, records: Sequence[InRecord]) -> list[Rejected]:
+    async def handle(self, records: Sequence[InRecord]) -> None:
         """Applies a batch and publishes what it changed; then the offsets may be committed.
 
-        Returns the records that can never be read. Raises TransientError: the batch comes again.
+        Raises PermanentError for a record that can never be read, TransientError when the batch
+        is to come again.
         """
         sources: list[Source] = []
         recorded: list[Recorded] = []
-        rejected: list[Rejected] = []
         for record in records:
-            try:
-                found = self._read(record)
-            except PermanentError as error:
-                rejected.append(Rejected(record, error.reason, "parse", error.detail))
-                continue
+            found = self._read(record)
             if isinstance(found, Recorded):
                 recorded.append(found)
             else:
                 sources.append(found)
         await self._record(recorded)
         await self._take(sources)
-        return rejected
 
     def _read(self, record: InRecord) -> Source | Recorded:
         envelope = read_envelope(record.headers)

@@ -22,7 +22,6 @@ from shared.contracts.events import (
 from shared.contracts.records import InRecord
 from shared.contracts.views import MessageStatus
 from shared.ids import IdHasher
-from shared.kafka.failure import Rejected
 from shared.mongo.headlog import HeadLog
 
 _SENDS = {
@@ -48,31 +47,26 @@ class Outcomes:
         self._ids = ids
         self._count = count
 
-    async def on_delivery_events(self, records: Sequence[InRecord]) -> list[Rejected]:
+    async def on_delivery_events(self, records: Sequence[InRecord]) -> None:
         """Joins outcomes to their messages. Types that are not known are skipped and counted."""
-        return await self._handle(records, self._delivery)
+        await self._handle(records, self._delivery)
 
-    async def on_decisions(self, records: Sequence[InRecord]) -> list[Rejected]:
+    async def on_decisions(self, records: Sequence[InRecord]) -> None:
         """Applies assignments by the rule; a `park` changes no conversation."""
-        return await self._handle(records, self._decision)
+        await self._handle(records, self._decision)
 
     async def _handle(
         self,
         records: Sequence[InRecord],
         read: Callable[[Envelope, bytes], tuple[str, Item] | None],
-    ) -> list[Rejected]:
+    ) -> None:
         works: dict[str, Work] = {}
-        rejected: list[Rejected] = []
         for record in records:
+            envelope = read_envelope(record.headers)
             try:
-                envelope = read_envelope(record.headers)
                 found = read(envelope, record.value or b"")
-            except ValidationError:
-                rejected.append(Rejected(record, "bad_payload", "parse"))
-                continue
-            except PermanentError as error:
-                rejected.append(Rejected(record, error.reason, "parse", error.detail))
-                continue
+            except ValidationError as bad:
+                raise PermanentError("bad_payload") from bad
             if found is None:
                 self._count(Counter(skipped=1))
                 continue
@@ -81,7 +75,6 @@ class Outcomes:
         applied = await self._writer.apply(list(works.values()))
         await self._conversations.publish(applied.publications)
         self._count(Counter(fate.value for _, fate in applied.fates))
-        return rejected
 
     def _delivery(self, envelope: Envelope, value: bytes) -> tuple[str, Item] | None:
         if envelope.type in _SENDS:
