@@ -12,13 +12,14 @@ import pytest
 from deploy.local.ports import Ports
 from deploy.local.processes import free_port, running_pid
 from deploy.local.stack import Stack, ensure, shut_down
+from shared.contracts.records import OutRecord
 from shared.contracts.topics import INBOUND
 from shared.kafka.publisher import Publisher
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from tests.integration.ingest.conftest import TOPICS
 from tests.integration.ingest.ingest_rig import Reader, running, until
-from tests.integration.ingest.test_ingest_service import one, texts
+from tests.integration.ingest.test_ingest_service import LATER, one, texts
 from tests.unit.ingest.entries import number_out
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(150)]
@@ -41,11 +42,15 @@ async def settings(own: Stack, topic_prefix: str) -> KafkaSettings:
     ensure(own.home.path, own.ports, ["kafka"], silent)
     made = KafkaSettings(kafka_servers=own.kafka_servers, topic_prefix=topic_prefix)
     await ensure_topics(made, partitions=3, topics=TOPICS)
-    publisher = Publisher(made, client_id="test")
-    await publisher.start()
-    await publisher.publish([number_out("n1", "200000000000001")])
-    await publisher.aclose()
+    await add(made, number_out("n1", "200000000000001"))
     return made
+
+
+async def add(settings: KafkaSettings, record: OutRecord) -> None:
+    publisher = Publisher(settings, client_id="test")
+    await publisher.start()
+    await publisher.publish([record])
+    await publisher.aclose()
 
 
 def signalled(own: Stack, number: signal.Signals) -> None:
@@ -73,6 +78,7 @@ async def test_a_killed_broker_means_503_within_five_seconds_then_it_goes_on(
             return status, time.monotonic() - began
 
         assert (await post("before"))[0] == 200
+        assert await ingest.post(one("unknown", LATER)) == (200, None)
         signalled(own, signal.SIGKILL)
 
         down = await asyncio.gather(*(post(f"down {n}") for n in range(50)))
@@ -90,6 +96,14 @@ async def test_a_killed_broker_means_503_within_five_seconds_then_it_goes_on(
         assert await ingest.is_ready()
         async with Reader(settings, INBOUND) as inbound:
             assert set(answered) <= set(texts(await inbound.settled()))
+
+            # The directory and the quarantine are followed again too.
+            await add(settings, number_out("n9", "900"))
+
+            async def is_driven() -> bool:
+                return "unknown" in texts(await inbound.poll())
+
+            await until(is_driven, 30)
 
 
 async def test_a_frozen_broker_means_503_within_five_seconds_then_it_goes_on(
