@@ -167,7 +167,7 @@ class Sender:
 
     async def _wait(self) -> None:
         due = self._schedule.next_due()
-        if due is None:
+        if due is None or self._draining:
             await self._woken.wait()
             return
         try:

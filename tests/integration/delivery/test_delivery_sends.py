@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from services.delivery.model import FaultPoint
 from shared.contracts.events import SendOutcome
 from shared.mongo.client import Database
 from tests.integration.delivery.conftest import MakePod
@@ -137,7 +138,12 @@ async def test_nothing_is_connected_is_a_safe_retry(
     pod = make_pod(graph_url="http://127.0.0.1:1")
     await pod.start()
     await pod.take_in(send("m1", 1))
-    await until(lambda: pod.engine.metrics.sends.labels("later")._value.get() >= 1)
+
+    def kept_for_later() -> bool:
+        record = pod.engine.schedule.record("acme:m1:0")
+        return record is not None and record.retries == 1
+
+    await until(kept_for_later)
     await pod.stop()
     assert not events.records
     good = make_pod()
@@ -176,6 +182,63 @@ async def test_dead_token_stops_the_number_until_new_credentials(
     assert [m for m in await graph.accepted() if m != "other"] == ["m1", "m2"]
     await until(lambda: events.events("number.resumed"))
     assert len(events.events("number.stopped")) == 1
+
+
+async def test_spam_restriction_pauses_the_number_and_ends_by_itself(
+    pod: Pod, graph: GraphControl, events: Log
+):
+    await graph.fault(error=131048, times=1)
+    await pod.take_in(send("m1", 1))
+    await until(lambda: events.events("number.stopped"))
+    (stop,) = pod.engine.numbers.stops()
+    assert stop.until is not None
+    pod.advance(2 * 3600 + 1)
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+    await until(lambda: events.events("number.resumed"))
+
+
+async def test_operator_resumes_a_number_whose_cause_needs_no_new_token(
+    pod: Pod, graph: GraphControl, events: Log
+):
+    await graph.fault(error=131042, times=1)
+    await pod.take_in(send("m1", 1))
+    await until(lambda: events.events("number.stopped"))
+    assert pod.engine.numbers.resume_now("acme", NUMBER)
+    assert not pod.engine.numbers.resume_now("acme", NUMBER)
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+
+
+async def test_refusal_of_a_replaced_token_does_not_stop_the_number(
+    pod: Pod, graph: GraphControl, events: Log
+):
+    await graph.fault(error=190, times=1)
+    pod.faults.hold(FaultPoint.POST_AFTER)
+    await pod.take_in(send("m1", 1))
+    await pod.faults.reached[FaultPoint.POST_AFTER].wait()
+    pod.know(credentials(version=2, token="token-2"))
+    pod.faults.release(FaultPoint.POST_AFTER)
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+    assert not events.events("number.stopped")
+
+
+async def test_throttled_number_is_slowed_down_and_keeps_the_order(
+    pod: Pod, graph: GraphControl, events: Log
+):
+    await graph.fault(error=130429, times=3)
+    await pod.take_in(*(send(f"m{n}", n) for n in range(5)))
+    await until(lambda: events.outcomes("m4"), 20)
+    assert await graph.accepted() == [f"m{n}" for n in range(5)]
+
+
+async def test_level_of_a_number_sets_its_rate(pod: Pod, graph: GraphControl):
+    await graph.call("PUT", "/numbers/200000000000001", {"throughput": "HIGH"})
+    pod.engine.schedule.set_number("acme", NUMBER, pod.clock.monotonic(), full_rate=80)
+    pod.engine.schedule.set_suspended("acme", 0, suspended=True)
+    await pod.take_in(send("m1", 1))
+    await until(lambda: pod.engine.ownership.settled)
+    await pod.engine.numbers._look_up_levels()
+    gate = pod.engine.schedule._gates["acme", NUMBER]
+    assert gate.rate.full == 1000
 
 
 async def test_suspended_tenant_sends_nothing(pod: Pod, graph: GraphControl, events: Log):

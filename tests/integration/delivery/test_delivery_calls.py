@@ -1,0 +1,229 @@
+import asyncio
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.delivery.gateways.downloads import _PublicResolver
+from services.delivery.model import FaultPoint
+from shared.contracts.events import BlockOutcome, MediaOutcome
+from tests.integration.delivery.conftest import MakePod
+from tests.integration.delivery.delivery_rig import (
+    NUMBER,
+    PHONE_NUMBER_ID,
+    GraphControl,
+    Log,
+    Pod,
+    in_record,
+    send,
+    until,
+)
+
+pytestmark = pytest.mark.integration
+
+CONTENT = b"a small picture" * 1000
+DIGEST = hashlib.sha256(CONTENT)
+
+
+def read(**changes: Any) -> dict[str, Any]:
+    return {"conversation_id": "chat-1", "number_id": NUMBER, "wamid": "wamid.X"} | changes
+
+
+def block(**changes: Any) -> dict[str, Any]:
+    return {
+        "contact_id": "contact-1",
+        "number_id": NUMBER,
+        "recipient": {"wa_id": "12025550111"},
+        "blocked": True,
+    } | changes
+
+
+def fetch(media_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "message_id": "m1",
+        "conversation_id": "chat-1",
+        "number_id": NUMBER,
+        "whatsapp_media_id": media_id,
+        "mime_type": "image/jpeg",
+        "sha256": base64.b64encode(DIGEST.digest()).decode(),
+    } | changes
+
+
+async def held(graph: GraphControl, content: bytes = CONTENT) -> str:
+    body = {
+        "phone_number_id": PHONE_NUMBER_ID,
+        "mime_type": "image/jpeg",
+        "data_base64": base64.b64encode(content).decode(),
+    }
+    return str((await graph.call("POST", "/media", body))["id"])
+
+
+async def requests(graph: GraphControl, call: str) -> list[dict[str, Any]]:
+    found = await graph.call("GET", f"/requests?call={call}")
+    return list(found["items"])
+
+
+async def finished(pod: Pod) -> None:
+    async with asyncio.timeout(8):
+        while await pod.engine.call_records.open_records(range(12)):  # noqa: ASYNC110 - a poll
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("typing", "call"), [(False, "read"), (True, "typing")])
+async def test_read_is_told_to_whatsapp_without_an_event(
+    pod: Pod, graph: GraphControl, events: Log, typing: bool, call: str
+):
+    await pod.take_in(in_record("message.read", read(typing=typing)))
+    await finished(pod)
+    (request,) = await requests(graph, call)
+    assert request["body"]["status"] == "read"
+    assert request["body"]["message_id"] == "wamid.X"
+    assert not events.records
+
+
+async def test_call_is_repeated_until_it_is_done(pod: Pod, graph: GraphControl):
+    await graph.fault(error=131016, match={"call": "read"}, times=1)
+    await pod.take_in(in_record("message.read", read()))
+    await finished(pod)
+    assert len(await requests(graph, "read")) == 2
+
+
+async def test_block_is_told_with_its_outcome(pod: Pod, graph: GraphControl, events: Log):
+    await graph.call(
+        "POST",
+        "/inbound",
+        {"phone_number_id": PHONE_NUMBER_ID, "from": "12025550111", "text": "hola"},
+    )
+    await pod.take_in(in_record("contact.block", block(), key="contact-1"))
+    await until(events.events)
+    ((envelope, data),) = events.events()
+    outcome = BlockOutcome.model_validate(data)
+    assert (envelope.type, outcome.error) == ("block.done", None)
+    assert (outcome.contact_id, outcome.blocked) == ("contact-1", True)
+
+
+async def test_refused_block_tells_the_users_own_reason(pod: Pod, graph: GraphControl, events: Log):
+    await graph.fault(error=139101, match={"call": "block"})
+    await pod.take_in(in_record("contact.block", block()))
+    await until(lambda: events.events("block.failed"))
+    assert events.events()[0][1]["error"]["code"] == 139101
+
+
+async def test_incoming_file_is_stored_by_tenant_and_content(
+    pod: Pod, graph: GraphControl, events: Log, tmp_path: Path
+):
+    media = await held(graph)
+    await pod.take_in(in_record("media.fetch", fetch(media)))
+    await until(events.events)
+    ((envelope, data),) = events.events()
+    outcome = MediaOutcome.model_validate(data)
+    assert envelope.type == "media.ready"
+    assert (outcome.size, outcome.sha256) == (len(CONTENT), DIGEST.hexdigest())
+    assert outcome.media_id
+    stored = tmp_path / "data" / "media" / "acme" / DIGEST.hexdigest()
+    assert stored.read_bytes() == CONTENT
+
+
+async def test_expired_address_is_asked_for_again(pod: Pod, graph: GraphControl, events: Log):
+    media = await held(graph)
+    old = f"{graph.url}/whatsapp_business/attachments/?mid={media}&ext=1&hash=0"
+    await pod.take_in(in_record("media.fetch", fetch(media, url=old)))
+    await until(lambda: events.events("media.ready"))
+    assert len(await requests(graph, "media_get")) == 1
+
+
+async def test_address_of_a_foreign_host_never_gets_the_token(
+    pod: Pod, graph: GraphControl, events: Log
+):
+    media = await held(graph)
+    for url in (
+        "https://evil.example/x",
+        "http://10.0.0.1/x",
+        "https://lookaside.fbsbx.com.evil/x",
+    ):
+        assert not pod.engine.downloads.allows(url)
+    await pod.take_in(in_record("media.fetch", fetch(media, url="http://10.0.0.1/x")))
+    await until(lambda: events.events("media.ready"))
+
+
+async def test_a_name_that_leads_inside_is_refused():
+    resolver = _PublicResolver(allowed="graph.test")
+    with pytest.raises(OSError, match="none public"):
+        await resolver.resolve("localhost", 443)
+    await resolver.close()
+
+
+async def test_file_above_the_limit_fails(make_pod: MakePod, graph: GraphControl, events: Log):
+    pod = make_pod(media_largest=100)
+    await pod.start()
+    await pod.take_in(in_record("media.fetch", fetch(await held(graph))))
+    await until(lambda: events.events("media.failed"))
+    assert events.events()[0][1]["error"]["code"] == "too_large"
+
+
+async def test_fetch_of_a_file_that_is_gone_fails(pod: Pod, graph: GraphControl, events: Log):
+    await pod.take_in(in_record("media.fetch", fetch("999")))
+    await until(lambda: events.events("media.failed"))
+    assert events.events()[0][1]["error"]["code"] == 100
+
+
+async def test_crash_after_storing_a_call_loses_nothing(
+    make_pod: MakePod, graph: GraphControl, events: Log
+):
+    first = make_pod()
+    first.faults.crash_at = FaultPoint.INTAKE_STORED
+    await first.start()
+    await first.take_in(in_record("media.fetch", fetch(await held(graph))))
+    await first.crashed.wait()
+    second = make_pod()
+    await second.start()
+    await until(lambda: events.events("media.ready"))
+
+
+def with_file(message: str, seq: int, **changes: Any) -> dict[str, Any]:
+    media = {
+        "id": "file-1",
+        "mime_type": "image/jpeg",
+        "sha256": DIGEST.hexdigest(),
+        "size": len(CONTENT),
+    }
+    return {"type": "image", "body": {"caption": message}, "media": media} | changes
+
+
+async def stored(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "media" / "acme"
+    folder.mkdir(parents=True)
+    (folder / DIGEST.hexdigest()).write_bytes(CONTENT)
+
+
+async def test_file_is_uploaded_once_per_number_and_sent_by_id(
+    pod: Pod, graph: GraphControl, events: Log, tmp_path: Path
+):
+    await stored(tmp_path)
+    await graph.call("PATCH", "/limits", {"media": True})
+    await pod.take_in(send("m1", 1, **with_file("m1", 1)), send("m2", 2, **with_file("m2", 2)))
+    await until(lambda: events.outcomes("m2"))
+    assert events.outcomes("m1") == events.outcomes("m2") == ["send.accepted"]
+    assert len(await requests(graph, "media_upload")) == 1
+    first, second = await graph.sends()
+    assert first["image"]["id"] == second["image"]["id"]
+    assert first["image"]["caption"] == "m1"
+
+
+async def test_missing_file_fails_without_a_post(pod: Pod, graph: GraphControl, events: Log):
+    await pod.take_in(send("m1", 1, **with_file("m1", 1)), send("m2", 2))
+    await until(lambda: events.outcomes("m2"))
+    assert events.outcomes("m1") == ["send.failed"]
+    assert len(await graph.sends()) == 1
+
+
+async def test_upload_that_fails_is_repeated(
+    pod: Pod, graph: GraphControl, events: Log, tmp_path: Path
+):
+    await stored(tmp_path)
+    await graph.fault(drop="after_accept", match={"call": "media_upload"}, times=1)
+    await pod.take_in(send("m1", 1, **with_file("m1", 1)))
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+    assert len(await requests(graph, "media_upload")) == 2
