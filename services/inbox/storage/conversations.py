@@ -1,0 +1,135 @@
+"""Lists, counts and threads of conversations. Single ones are read through their log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
+from services.inbox.model.conversation import Conversation
+from services.inbox.storage.documents import conversation_of
+from services.inbox.storage.entries import CONVERSATIONS
+from shared.contracts.views import Status
+from shared.mongo.client import Database, Document, transient_errors
+
+_ON_HOLD = {"status": Status.ON_HOLD.value}
+_ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
+LIST_MS = 5000
+"""A list that takes longer (a search through very many chats) is broken off: 503."""
+
+INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
+    # One holder's chats: also the count that keeps routing within capacity.
+    "mine_activity": (("tenant", "assignee", "status", "deleted", ACTIVITY, "_id"), None),
+    "mine_window": (("tenant", "assignee", "status", "deleted", WINDOW, "_id"), None),
+    "all_activity": (("tenant", "status", "deleted", ACTIVITY, "_id"), None),
+    "all_window": (("tenant", "status", "deleted", WINDOW, "_id"), None),
+    # On Hold is small: its orders are kept for it alone.
+    "queue_activity": (("tenant", "status", "team", "deleted", ACTIVITY, "_id"), _ON_HOLD),
+    "queue_window": (("tenant", "status", "team", "deleted", WINDOW, "_id"), _ON_HOLD),
+    "queue_waiting": (("tenant", "status", "team", "deleted", WAITING, "_id"), _ON_HOLD),
+    "all_waiting": (("tenant", "status", "deleted", WAITING, "_id"), _ON_HOLD),
+    # Only what is unread and not closed: this one changes when the first message comes.
+    "unread": (
+        ("tenant", "status", "assignee", "team"),
+        {"unread": {"$gt": 0}, "status": {"$in": [Status.OPEN.value, Status.ON_HOLD.value]}},
+    ),
+    "contact": (("tenant", "contact.id"), None),
+    "active": (("tenant", "_id"), {"status": {"$in": _ACTIVE}}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Conversations in order; `after` is where the next page begins, None at the end."""
+
+    items: list[Conversation]
+    after: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePage:
+    """Conversations that are not closed, by tenant and id."""
+
+    items: list[Conversation]
+    after: tuple[str, str] | None
+
+
+class ConversationStore:
+    """Reads by query: of the state alone, without what is in the outbox."""
+
+    def __init__(self, database: Database) -> None:
+        self._collection = database[CONVERSATIONS]
+
+    async def ensure_indexes(self) -> None:
+        for name, (keys, partial) in INDEXES.items():
+            options: dict[str, Any] = {"name": name}
+            if partial is not None:
+                options["partialFilterExpression"] = partial
+            with transient_errors():
+                await self._collection.create_index([(key, 1) for key in keys], **options)
+
+    async def page(self, selection: Selection, limit: int) -> Page:
+        """The first rows of a selection."""
+        with transient_errors():
+            docs = await (
+                self._collection.find(selection.query, {"outbox": 0})
+                .sort([(selection.field, selection.direction), ("_id", selection.direction)])
+                .limit(limit + 1)
+                .max_time_ms(LIST_MS)
+                .to_list(None)
+            )
+        items = [_conversation(doc) for doc in docs[:limit]]
+        if len(docs) <= limit:
+            return Page(items, None)
+        return Page(items, Position(_value(docs[limit - 1], selection.field), items[-1].id))
+
+    async def count(self, query: Document) -> int:
+        """How many there are, exactly."""
+        with transient_errors():
+            return int(await self._collection.count_documents(query))
+
+    async def of_contact(self, tenant: str, contact: str) -> list[Conversation]:
+        """All conversations of a contact that are not deleted."""
+        query = {"tenant": tenant, "contact.id": contact, "deleted": False}
+        with transient_errors():
+            docs = await self._collection.find(query, {"outbox": 0}).to_list(None)
+        return [_conversation(doc) for doc in docs]
+
+    async def active(
+        self, tenant: str | None, *, after: tuple[str, str] | None, limit: int
+    ) -> ActivePage:
+        """Conversations that are not closed, of one tenant or of all."""
+        query: Document = {"status": {"$in": _ACTIVE}}
+        if tenant is not None:
+            query["tenant"] = tenant
+        if after is not None:
+            last_tenant, last_id = after
+            same: Document = {"tenant": last_tenant, "_id": {"$gt": last_id}}
+            if tenant is None:
+                query["tenant"] = {"$gte": last_tenant}
+                query["$or"] = [{"tenant": {"$gt": last_tenant}}, same]
+            else:
+                query["_id"] = same["_id"]
+        with transient_errors():
+            docs = await (
+                self._collection.find(query, {"outbox": 0})
+                .sort([("tenant", 1), ("_id", 1)])
+                .limit(limit + 1)
+                .to_list(None)
+            )
+        items = [_conversation(doc) for doc in docs[:limit]]
+        last = items[-1] if len(docs) > limit else None
+        return ActivePage(items, None if last is None else (last.tenant, last.id))
+
+
+def _conversation(doc: Document) -> Conversation:
+    return conversation_of(doc["_id"], doc["version"], doc)
+
+
+def _value(doc: Document, path: str) -> datetime | None:
+    found: Any = doc
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, datetime) else None

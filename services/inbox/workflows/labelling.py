@@ -1,0 +1,233 @@
+"""Labels and blocking: the contact commits, its conversations follow.
+
+The contact is the head of its own log. What follows in its conversations is done before the call
+answers, and again by the contact's publication (`follow`, inside it, before it is remembered):
+after a crash the sweeper repeats it with the outbox entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from services.inbox.decisions.admission import not_holder
+from services.inbox.decisions.draft import Draft
+from services.inbox.decisions.lifecycle import Move, Trigger, Viewer, holds, sees
+from services.inbox.decisions.sending import recipient_of
+from services.inbox.decisions.views import iso, label_view
+from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import Conversation
+from services.inbox.model.errors import RefusedError, not_found
+from services.inbox.model.events import SYSTEM, ActorRef, Command
+from services.inbox.storage.contacts import contact_change, contact_of
+from services.inbox.storage.conversations import ConversationStore
+from services.inbox.workflows.changing import Changing, conversation_at
+from shared.contracts.commands import CommandType
+from shared.contracts.events import EventType
+from shared.contracts.views import ActorKind
+from shared.mongo.headlog import Head, HeadLog, Publication, Step
+
+_FOLLOWED = frozenset(
+    {EventType.CONTACT_UPDATED, EventType.CONTACT_BLOCKED, EventType.CONTACT_UNBLOCKED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a contact is to be: None leaves it."""
+
+    event: EventType
+    labels: tuple[str, ...] | None = None
+    blocked: bool | None = None
+
+    def applied(self, contact: Contact) -> Contact:
+        return replace(
+            contact,
+            labels=contact.labels if self.labels is None else self.labels,
+            blocked=contact.blocked if self.blocked is None else self.blocked,
+        )
+
+
+class Labelling:
+    """Every call answers with the contact after it, or refuses with the reason's code."""
+
+    def __init__(
+        self, changing: Changing, contacts: HeadLog, conversations: ConversationStore
+    ) -> None:
+        self._changing = changing
+        self._contacts = contacts
+        self._conversations = conversations
+
+    async def contact(self, viewer: Viewer, contact_id: str) -> Contact:
+        """The contact, for who sees a conversation of it."""
+        await self._seen(viewer, contact_id)
+        head = (await self._contacts.load([contact_id])).get(contact_id)
+        if head is None:
+            raise not_found()
+        return contact_of(head)
+
+    async def set_labels(self, viewer: Viewer, contact_id: str, labels: Sequence[str]) -> Contact:
+        """Replaces the labels. Refuses with `unknown_label`, `not_found`."""
+        await self._seen(viewer, contact_id)
+        wanted = tuple(dict.fromkeys(labels))
+        for place, label in enumerate(wanted):
+            if self._changing.names.label(viewer.tenant, label) is None:
+                errors = [{"field": f"labels.{place}", "code": "unknown"}]
+                raise RefusedError("unknown_label", errors=errors)
+        return await self._change(
+            viewer, contact_id, _Wish(EventType.CONTACT_UPDATED, labels=wanted)
+        )
+
+    async def block(self, viewer: Viewer, contact_id: str) -> Contact:
+        """Closes the contact's conversations. For the holder and supervisors."""
+        await self._held(viewer, contact_id)
+        return await self._change(
+            viewer, contact_id, _Wish(EventType.CONTACT_BLOCKED, blocked=True)
+        )
+
+    async def unblock(self, viewer: Viewer, contact_id: str) -> Contact:
+        """Lets the contact write again; opens nothing. For the (last) holder and supervisors."""
+        await self._held(viewer, contact_id)
+        return await self._change(
+            viewer, contact_id, _Wish(EventType.CONTACT_UNBLOCKED, blocked=False)
+        )
+
+    # -- who may
+
+    async def _seen(self, viewer: Viewer, contact_id: str) -> list[Conversation]:
+        held = await self._conversations.of_contact(viewer.tenant, contact_id)
+        seen = [each for each in held if sees(each, viewer)]
+        if not seen:
+            raise not_found()
+        return seen
+
+    async def _held(self, viewer: Viewer, contact_id: str) -> None:
+        seen = await self._seen(viewer, contact_id)
+        if not viewer.supervises and not any(holds(each, viewer) for each in seen):
+            raise self._changing.refused(not_holder(seen[0]), viewer.tenant)
+
+    # -- the contact
+
+    async def _change(self, viewer: Viewer, contact_id: str, wish: _Wish) -> Contact:
+        changing = self._changing
+        actor = ActorRef(ActorKind.AGENT, viewer.agent)
+
+        async def decide(head: Head | None) -> Step[Contact]:
+            if head is None or head.state["tenant"] != viewer.tenant:
+                raise not_found()
+            before = contact_of(head)
+            after = wish.applied(before)
+            if after == before:
+                return Step(before)
+            names = changing.names
+            change = contact_change(
+                after,
+                labels=[label_view(viewer.tenant, each, names) for each in after.labels],
+                at=iso(changing.clock()),
+                actor={
+                    "kind": actor.kind.value,
+                    "id": actor.id,
+                    "name": names.agent_name(viewer.tenant, viewer.agent),
+                },
+                carried=head.unpublished,
+                type_=wish.event,
+            )
+            return Step(replace(after, version=change.version), change)
+
+        contact = await self._contacts.change(contact_id, decide)
+        await self._follow(contact.tenant, contact.id, actor)
+        return contact
+
+    # -- its conversations
+
+    async def follow(self, publications: Sequence[Publication]) -> None:
+        """Brings the conversations of published contacts to their contact's state."""
+        for publication in publications:
+            for entry in publication.entries:
+                for record in entry.events:
+                    if record.envelope.type in _FOLLOWED and record.value is not None:
+                        actor = _actor(orjson.loads(record.value).get("actor"))
+                        await self._follow(record.envelope.tenant, publication.id, actor)
+
+    async def _follow(self, tenant: str, contact_id: str, actor: ActorRef) -> None:
+        """Idempotent. Each round reads the contact after the conversation, so none ends older."""
+        for conversation in await self._conversations.of_contact(tenant, contact_id):
+            await self._changing.log.change(
+                conversation.id, lambda head: self._followed(head, contact_id, actor)
+            )
+
+    async def _followed(self, head: Head | None, contact_id: str, actor: ActorRef) -> Step[None]:
+        conversation = conversation_at(head)
+        contact_head = (await self._contacts.load([contact_id])).get(contact_id)
+        if conversation is None or conversation.deleted or contact_head is None:
+            return Step(None)
+        contact = contact_of(contact_head)
+        draft = Draft(conversation, self._changing.clock())
+        if conversation.labels != contact.labels:
+            draft.emit(
+                EventType.CONVERSATION_LABELLED,
+                replace(conversation, labels=contact.labels),
+                actor=actor,
+                details=self._told(conversation, contact),
+            )
+        if conversation.contact.blocked != contact.blocked:
+            _take_block(draft, contact, actor)
+        return self._changing.step(head, draft, None)
+
+    def _told(self, conversation: Conversation, contact: Contact) -> dict[str, Any]:
+        """What the internal log says of a change of labels."""
+        names = self._changing.names
+
+        def views(labels: Sequence[str]) -> list[dict[str, Any]]:
+            return [label_view(contact.tenant, label, names) for label in labels]
+
+        before, after = conversation.labels, contact.labels
+        return {
+            "added": views([each for each in after if each not in before]),
+            "removed": views([each for each in before if each not in after]),
+        }
+
+
+def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:
+    """Closes what is not closed; shows the block, and asks Meta for it where its rule allows.
+
+    Meta blocks only who wrote in the last 24 hours (Block Users API); it has no such rule for
+    the way back.
+    """
+    was = draft.conversation
+    shown = replace(was.contact, blocked=contact.blocked)
+    draft.emit(
+        EventType.CONVERSATION_UPDATED,
+        replace(was, contact=shown),
+        actor=actor,
+        commands=_block_at_meta(was, contact, draft),
+    )
+    if contact.blocked:
+        draft.move(Move(Trigger.BLOCK, draft.now), actor=actor, reason="blocked")
+
+
+def _block_at_meta(was: Conversation, contact: Contact, draft: Draft) -> tuple[Command, ...]:
+    closes = was.window_closes_at
+    allowed = not contact.blocked or (closes is not None and closes > draft.now)
+    if was.group_id is not None or not allowed:
+        return ()
+    return (
+        Command(
+            CommandType.CONTACT_BLOCK,
+            {
+                "contact_id": contact.id,
+                "number_id": was.number_id,
+                "recipient": recipient_of(was),
+                "blocked": contact.blocked,
+            },
+        ),
+    )
+
+
+def _actor(told: Any) -> ActorRef:
+    if not isinstance(told, dict) or told.get("kind") != ActorKind.AGENT:
+        return SYSTEM
+    return ActorRef(ActorKind.AGENT, told.get("id"))

@@ -1,0 +1,127 @@
+"""What people read: lists, counts, one conversation, its messages and its internal log."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
+from services.inbox.decisions.listing import (
+    Filters,
+    Scope,
+    decode_position,
+    encode_position,
+    select,
+)
+from services.inbox.decisions.views import Names
+from services.inbox.model.conversation import Conversation, Message
+from services.inbox.model.errors import RefusedError, invalid, not_found
+from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.threads import Activity, Range, ThreadStore
+from services.inbox.workflows.changing import conversation_at
+from shared.contracts.views import Status
+from shared.mongo.headlog import Head, HeadLog
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list."""
+
+    items: list[Conversation]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """Messages, newest first; `older` is the seq to go on before, None at the beginning."""
+
+    items: list[Message]
+    older: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InternalLog:
+    """Activities, newest first; `older` is the version to go on before."""
+
+    conversation: Conversation
+    items: list[Activity]
+    older: int | None
+
+
+class Reading:
+    """Reads never mark anything. What is out of sight is `not_found`."""
+
+    def __init__(
+        self, log: HeadLog, conversations: ConversationStore, threads: ThreadStore, names: Names
+    ) -> None:
+        self._log = log
+        self._conversations = conversations
+        self._threads = threads
+        self.names = names
+
+    async def page(
+        self, viewer: Viewer, filters: Filters, *, limit: int, cursor: str | None
+    ) -> Listed:
+        """A page of a list. Refuses with `forbidden`, or `validation` for the cursor."""
+        after = None
+        if cursor is not None:
+            after = decode_position(filters.order, cursor)
+            if after is None:
+                raise invalid("cursor", "invalid")
+        selection = select(filters, viewer, after)
+        if isinstance(selection, Refusal):
+            raise RefusedError(selection.code)
+        if selection is None:
+            return Listed([], None)
+        page = await self._conversations.page(selection, limit)
+        following = None if page.after is None else encode_position(filters.order, page.after)
+        return Listed(page.items, following)
+
+    async def counts(self, viewer: Viewer) -> dict[str, int]:
+        """Exactly how many one sees in each view; `unread`: of the open and On Hold ones."""
+        scope = Scope.ALL if viewer.supervises else Scope.MINE
+        views = (Status.OPEN, Status.ON_HOLD, Status.CLOSED, Status.BOT)
+        asked = [Filters(view, scope) for view in views]
+        asked += [Filters(view, scope, unread=True) for view in (Status.OPEN, Status.ON_HOLD)]
+        numbers = await asyncio.gather(*(self._count(each, viewer) for each in asked))
+        named = {view.value: number for view, number in zip(views, numbers, strict=False)}
+        return {**named, "unread": sum(numbers[len(views) :])}
+
+    async def _count(self, filters: Filters, viewer: Viewer) -> int:
+        selection = select(filters, viewer, None)
+        if selection is None or isinstance(selection, Refusal):
+            return 0
+        return await self._conversations.count(selection.query)
+
+    async def conversation(self, viewer: Viewer, conversation_id: str) -> Conversation:
+        return (await self._seen(viewer, conversation_id))[1]
+
+    async def _seen(self, viewer: Viewer, conversation_id: str) -> tuple[Head, Conversation]:
+        head = (await self._log.load([conversation_id])).get(conversation_id)
+        conversation = conversation_at(head)
+        if head is None or conversation is None or not sees(conversation, viewer):
+            raise not_found()
+        return head, conversation
+
+    async def messages(
+        self, viewer: Viewer, conversation_id: str, where: Range, *, limit: int
+    ) -> Thread:
+        """A page of the thread: the conversation is read first, its outbox lies over it."""
+        head, conversation = await self._seen(viewer, conversation_id)
+        items, older = await self._threads.messages(
+            conversation.tenant, conversation.id, head.unpublished, where, limit
+        )
+        return Thread(items, older)
+
+    async def activities(
+        self, viewer: Viewer, conversation_id: str, *, before: int | None, limit: int
+    ) -> InternalLog:
+        """A page of the internal log, in the same way."""
+        head, conversation = await self._seen(viewer, conversation_id)
+        items, older = await self._threads.activities(
+            conversation.tenant, conversation.id, head.unpublished, before, limit
+        )
+        return InternalLog(conversation, items, older)
+
+
+__all__ = ["InternalLog", "Listed", "Range", "Reading", "Thread"]
