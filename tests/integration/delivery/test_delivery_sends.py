@@ -289,3 +289,57 @@ async def test_many_chats_are_sent_in_few_round_trips(
     await until(lambda: len(events.records) == 300, 20)
     assert len(set(await graph.accepted())) == 300
     assert await database["sends"].count_documents({"open": True}) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "recipient"),
+    [
+        pytest.param(
+            "text", {"body": "a"}, {"user_id": "US.13491208655302741918"}, id="BSUID only"
+        ),
+        pytest.param(
+            "reaction",
+            {"message_id": "wamid.X", "emoji": "👍"},
+            {"wa_id": "12025550111"},
+            id="reaction",
+        ),
+        pytest.param(
+            "location", {"latitude": 1.5, "longitude": 2.5}, {"wa_id": "12025550111"}, id="location"
+        ),
+        pytest.param(
+            "contacts",
+            [{"name": {"formatted_name": "Ana", "first_name": "Ana"}}],
+            {"wa_id": "12025550111"},
+            id="contacts",
+        ),
+        pytest.param(
+            "interactive",
+            {
+                "type": "button",
+                "body": {"text": "?"},
+                "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "Yes"}}]},
+            },
+            {"wa_id": "12025550111"},
+            id="interactive",
+        ),
+        pytest.param(
+            "template",
+            {"name": "hello_world", "language": {"code": "en_US"}},
+            {"wa_id": "12025550111"},
+            id="template",
+        ),
+    ],
+)
+async def test_type_is_taken_by_graph(
+    pod: Pod,
+    graph: GraphControl,
+    events: Log,
+    kind: str,
+    content: object,
+    recipient: dict[str, str],
+):
+    await pod.take_in(send("m1", 1, type=kind, body=content, recipient=recipient))
+    await until(lambda: events.outcomes("m1"))
+    assert events.outcomes("m1") == ["send.accepted"], events.events()
+    (body,) = await graph.sends()
+    assert body[kind] == content
