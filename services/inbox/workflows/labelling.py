@@ -21,14 +21,14 @@ from services.inbox.decisions.views import iso, label_view
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import Conversation
 from services.inbox.model.errors import RefusedError, not_found
-from services.inbox.model.events import SYSTEM, ActorRef, Command
+from services.inbox.model.events import ActorRef, Command
 from services.inbox.storage.contacts import contact_change, contact_of
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.workflows.changing import Changing, conversation_at
 from shared.contracts.commands import CommandType
 from shared.contracts.events import EventType
 from shared.contracts.views import ActorKind
-from shared.mongo.headlog import Head, HeadLog, Publication, Step
+from shared.mongo.headlog import Head, HeadLog, LogRecord, Publication, Step
 
 _FOLLOWED = frozenset(
     {EventType.CONTACT_UPDATED, EventType.CONTACT_BLOCKED, EventType.CONTACT_UNBLOCKED}
@@ -144,12 +144,15 @@ class Labelling:
     # -- its conversations
 
     async def follow(self, publications: Sequence[Publication]) -> None:
-        """Brings the conversations of published contacts to their contact's state."""
+        """Brings the conversations of published contacts to their contact's state.
+
+        Only what an agent did is followed: what webhooks show comes with the messages.
+        """
         for publication in publications:
             for entry in publication.entries:
                 for record in entry.events:
-                    if record.envelope.type in _FOLLOWED and record.value is not None:
-                        actor = _actor(orjson.loads(record.value).get("actor"))
+                    actor = _agent_of(record)
+                    if actor is not None:
                         await self._follow(record.envelope.tenant, publication.id, actor)
 
     async def _follow(self, tenant: str, contact_id: str, actor: ActorRef) -> None:
@@ -227,7 +230,9 @@ def _block_at_meta(was: Conversation, contact: Contact, draft: Draft) -> tuple[C
     )
 
 
-def _actor(told: Any) -> ActorRef:
-    if not isinstance(told, dict) or told.get("kind") != ActorKind.AGENT:
-        return SYSTEM
-    return ActorRef(ActorKind.AGENT, told.get("id"))
+def _agent_of(record: LogRecord) -> ActorRef | None:
+    """The agent whose doing a contact's event tells of."""
+    if record.envelope.type not in _FOLLOWED or record.value is None:
+        return None
+    told = orjson.loads(record.value)["actor"]
+    return ActorRef(ActorKind.AGENT, told["id"]) if told["kind"] == ActorKind.AGENT else None

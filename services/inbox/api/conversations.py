@@ -1,0 +1,209 @@
+"""Conversations: lists, counts, one of them, and what people do with it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Self
+
+import orjson
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AfterValidator, Field, model_validator
+
+from services.inbox.api.bodies import Body, Cursor, EntityId, Limit
+from services.inbox.api.problems import responses
+from services.inbox.api.security import AnyPerson, IdempotencyKey
+from services.inbox.decisions.listing import Filters, Scope, Sort
+from services.inbox.decisions.views import Names, actor_view, conversation_view, iso
+from services.inbox.model.conversation import Conversation
+from services.inbox.model.people import Person
+from services.inbox.workflows.actions import Actions
+from services.inbox.workflows.changing import Call, viewer_of
+from services.inbox.workflows.reading import Reading
+from shared.contracts import views
+from shared.contracts.views import Status
+
+PathId = Annotated[str, Path(max_length=200)]
+Epoch = Annotated[int | None, Field(ge=0, le=2**62, strict=True)]
+Q = Annotated[str | None, Query(max_length=100)]
+FilterId = Annotated[str | None, Query(max_length=64)]
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
+    return text
+
+
+Note = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_encodable)]
+
+
+class Action(Body):
+    """`epoch`: the assignment that the caller knows of; a stale one is refused."""
+
+    epoch: Epoch = None
+
+
+class Transfer(Action):
+    """To one agent or to one team; the note goes into the internal log."""
+
+    agent_id: EntityId | None = None
+    team_id: EntityId | None = None
+    note: Note | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.agent_id is None) == (self.team_id is None):
+            raise ValueError("one of agent_id and team_id")
+        return self
+
+
+class Counts(Body):
+    """How many one sees in each view; `unread`: of the open and On Hold ones, with unread."""
+
+    open: int
+    on_hold: int
+    closed: int
+    bot: int
+    unread: int
+
+
+class ConversationPage(Body):
+    items: list[views.Conversation]
+    next_cursor: str | None
+
+
+class ActivityPage(Body):
+    items: list[views.Activity]
+    next_cursor: int | None
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """Plain dicts, rendered without a model: tests hold them to the contracts."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def call_of(person: Person, conversation_id: str, body: Action | None, key: str | None) -> Call:
+    """The call that a request makes; no body is an empty one."""
+    epoch = None if body is None else body.epoch
+    return Call(viewer_of(person), conversation_id, epoch, key)
+
+
+def conversations_router(reading: Reading, actions: Actions, names: Names) -> APIRouter:
+    """`/v1/conversations` without its messages."""
+    routes = APIRouter(
+        prefix="/v1/conversations",
+        tags=["conversations"],
+        responses=responses("unauthorized", "not_found", "validation", "unavailable"),
+    )
+    _add_reads(routes, reading, names)
+    _add_actions(routes, actions, names)
+    return routes
+
+
+def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
+    @routes.get("", response_model=ConversationPage, responses=responses("forbidden"))
+    async def conversations(
+        person: AnyPerson,
+        view: Status = Status.OPEN,
+        scope: Scope = Scope.MINE,
+        sort: Sort | None = None,
+        agent: FilterId = None,
+        team: FilterId = None,
+        label: FilterId = None,
+        unread: bool | None = None,  # noqa: FBT001 - a filter of the query
+        q: Q = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        filters = Filters(view, scope, sort, agent, team, label, unread, q)
+        page = await reading.page(viewer_of(person), filters, limit=limit, cursor=cursor)
+        items = [conversation_view(each, names) for each in page.items]
+        return as_json({"items": items, "next_cursor": page.next_cursor})
+
+    @routes.get("/counts", response_model=Counts)
+    async def counts(person: AnyPerson) -> Response:
+        return as_json(await reading.counts(viewer_of(person)))
+
+    @routes.get("/{conversation_id}", response_model=views.Conversation)
+    async def conversation(person: AnyPerson, conversation_id: PathId) -> Response:
+        found = await reading.conversation(viewer_of(person), conversation_id)
+        return as_json(conversation_view(found, names))
+
+    @routes.get("/{conversation_id}/activities", response_model=ActivityPage)
+    async def activities(
+        person: AnyPerson,
+        conversation_id: PathId,
+        limit: Limit = 50,
+        cursor: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    ) -> Response:
+        page = await reading.activities(
+            viewer_of(person), conversation_id, before=cursor, limit=limit
+        )
+        contact = page.conversation.contact
+        items = [
+            {
+                "id": each.id,
+                "version": each.version,
+                "type": each.type,
+                "at": iso(each.at),
+                "actor": actor_view(person.tenant, each.actor, names, contact),
+                "data": each.data,
+            }
+            for each in page.items
+        ]
+        return as_json({"items": items, "next_cursor": page.older})
+
+
+Act = Callable[[Call], Awaitable[Conversation]]
+
+
+def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
+    def shown(conversation: Conversation) -> Response:
+        return as_json(conversation_view(conversation, names))
+
+    def add(name: str, act: Act, *codes: str) -> None:
+        @routes.post(
+            f"/{{conversation_id}}/{name}",
+            response_model=views.Conversation,
+            responses=responses("stale_epoch", *codes),
+            name=f"{name}_conversation",
+        )
+        async def act_on(
+            person: AnyPerson,
+            conversation_id: PathId,
+            body: Action | None = None,
+            key: IdempotencyKey = None,
+        ) -> Response:
+            return shown(await act(call_of(person, conversation_id, body, key)))
+
+    add("accept", actions.accept, "already_assigned", "invalid_transition")
+    add("close", actions.close, "not_holder", "invalid_transition")
+    add("reopen", actions.reopen, "not_holder", "invalid_transition")
+    add("hold", actions.hold, "not_holder", "invalid_transition")
+    add("bot", actions.give_to_bot, "no_bot", "not_holder", "invalid_transition")
+    add("handoff", actions.hand_off, "not_holder", "invalid_transition")
+    add("read", actions.mark_read, "not_holder")
+    add("unread", actions.mark_unread, "not_holder")
+
+    @routes.post(
+        "/{conversation_id}/transfer",
+        response_model=views.Conversation,
+        responses=responses(
+            "stale_epoch", "not_holder", "invalid_transition", "unknown_agent", "unknown_team"
+        ),
+    )
+    async def transfer_conversation(
+        person: AnyPerson, conversation_id: PathId, body: Transfer, key: IdempotencyKey = None
+    ) -> Response:
+        call = call_of(person, conversation_id, body, key)
+        if body.agent_id is not None:
+            return shown(await actions.transfer_to_agent(call, body.agent_id, body.note))
+        return shown(await actions.transfer_to_team(call, body.team_id or "", body.note))
+
+    @routes.delete(
+        "/{conversation_id}", status_code=204, responses=responses("stale_epoch", "not_holder")
+    )
+    async def delete_conversation(
+        person: AnyPerson,
+        conversation_id: PathId,
+        body: Action | None = None,
+        key: IdempotencyKey = None,
+    ) -> None:
+        await actions.delete(call_of(person, conversation_id, body, key))
