@@ -3,9 +3,9 @@
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ class ReplicaSet:
 
     home: Home
     ports: Sequence[int]
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -63,7 +64,7 @@ class ReplicaSet:
 
     def restart(self, port: int) -> None:
         """Start a node again on its data, and wait until it follows the primary."""
-        _start_node(self.home, port)
+        _start_node(self.home, port, self.parameters)
         _await_member(self.home, port)
 
     def stop(self) -> None:
@@ -74,9 +75,10 @@ class ReplicaSet:
         return self.home.pid_file(_name(port))
 
 
-def start(folder: Path) -> ReplicaSet:
+def start(folder: Path, parameters: Mapping[str, str] | None = None) -> ReplicaSet:
     """Start three nodes in the folder, or those that do not run; returns with a primary elected.
 
+    `parameters` are mongod's `--setParameter` of every node.
     Elections take about 1 s here (10 s by default). The caller stops the set.
     """
     home = Home(folder)
@@ -86,16 +88,16 @@ def start(folder: Path) -> ReplicaSet:
         remembered.write_text(json.dumps([free_port() for _ in range(3)]))
     ports: list[int] = json.loads(remembered.read_text())
     with ThreadPoolExecutor(len(ports)) as pool:
-        list(pool.map(lambda port: _start_node(home, port), ports))
+        list(pool.map(lambda port: _start_node(home, port, parameters or {}), ports))
     with mongod.connect(ports[0]) as client:
         mongod.initiate(client, [f"127.0.0.1:{port}" for port in ports])
     mongod.await_primary(ports, START)
     for port in ports:
         _await_member(home, port)
-    return ReplicaSet(home, ports)
+    return ReplicaSet(home, ports, parameters or {})
 
 
-def _start_node(home: Home, port: int) -> None:
+def _start_node(home: Home, port: int, parameters: Mapping[str, str]) -> None:
     name = _name(port)
     pid = running_pid(home.pid_file(name))
     if pid is None:
@@ -104,7 +106,10 @@ def _start_node(home: Home, port: int) -> None:
         binary = wheel_binary(MONGOD, cache_folder())
         launch = Launch(
             name=name,
-            argv=mongod.command(binary, data, port, cache_gb=0.25),
+            argv=[
+                *mongod.command(binary, data, port, cache_gb=0.25),
+                *(f"--setParameter={name}={value}" for name, value in parameters.items()),
+            ],
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
             ports=(port,),
             ready=lambda: is_listening(port),

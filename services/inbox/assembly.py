@@ -31,7 +31,14 @@ from shared.observability.metrics import Metrics
 
 
 class Conversations:
-    """Everything that changes conversations, on one database and one publisher."""
+    """Everything that changes conversations, on one database and one publisher.
+
+    The types are members so that a test can leave one rule of the write path out.
+    """
+
+    log_type: type[HeadLog] = HeadLog
+    writer_type: type[ConversationWriter] = ConversationWriter
+    intake_type: type[Intake] = Intake
 
     def __init__(
         self,
@@ -52,7 +59,7 @@ class Conversations:
         self.identities = IdentityStore(database, ids)
         self.loads = Loads(database, view)
         self.parking = MongoParking(database)
-        self.log = HeadLog(
+        self.log = self.log_type(
             database,
             CONVERSATIONS,
             publisher,
@@ -62,7 +69,7 @@ class Conversations:
         )
         self.contacts = HeadLog(database, CONTACTS, publisher, faults=faults, clock=clock)
         self._metrics = metrics
-        self.writer = ConversationWriter(
+        self.writer = self.writer_type(
             self.log,
             self.messages,
             self.names,
@@ -72,7 +79,7 @@ class Conversations:
             faults=faults,
         )
         self.resolver = ContactResolver(self.identities, self.contacts, ids, clock)
-        self.intake = Intake(
+        self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,
             resolver=self.resolver,
