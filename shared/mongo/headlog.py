@@ -368,6 +368,7 @@ class HeadLog:
             sent = [a and b for a, b in zip(sent, await self._send(ready), strict=True)]
         done = [p for p, ok in zip(todo, sent, strict=True) if ok]
         if done:
+            await self._faults.reach("acknowledged")
             await self.options.settle(done)
             await self._faults.reach("published")
             for publication in done:

@@ -248,6 +248,7 @@ class Intake:
             home = next((homes[ref] for ref in fact.refs if ref in homes), None)
             if isinstance(parsed, Parsed) and isinstance(parsed.item, Fact) and home is not None:
                 works.setdefault(home, Work(home, fact.tenant)).items.append(parsed.item)
+        await self._faults.reach("joining")
         applied = await self._writer.apply(list(works.values()))
         await self._conversations.publish(applied.publications)
         await self._pending.remove([fact.key for fact in facts])
