@@ -280,7 +280,7 @@ class Service:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._components:
             yield
-        self._client.close()
+        await asyncio.to_thread(self._client.close)
 
 
 class _Background:
