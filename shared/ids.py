@@ -16,12 +16,15 @@ class IdHasher:
     def __init__(self, secret: str) -> None:
         if not secret:
             raise ValueError("the key secret is empty")
-        self._key = hashlib.blake2b(secret.encode(), digest_size=32).digest()
+        key = hashlib.blake2b(secret.encode(), digest_size=32).digest()
+        self._keyed = hashlib.blake2b(digest_size=16, key=key)
 
     def of(self, kind: str, *parts: str) -> str:
         """32 hex digits of (kind, parts). Parts are length-prefixed: ('a', 'bc') != ('ab', 'c')."""
         text = kind + "".join(f"\x1f{len(part)}:{part}" for part in parts)
-        return hashlib.blake2b(text.encode(), digest_size=16, key=self._key).hexdigest()
+        hashed = self._keyed.copy()
+        hashed.update(text.encode())
+        return hashed.hexdigest()
 
     def conversation(self, tenant: str, number: str, party: str, generation: int) -> str:
         """`party` is `contact:<id>` or `group:<id>`."""

@@ -21,8 +21,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
+import bson
+from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
@@ -72,20 +75,26 @@ class LogRecord:
         return cls(_TOPICS[doc["t"]], doc["k"], doc["b"], Envelope(*doc["e"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """Creates a document; that it is there already is fine. `document` has `_id` and `v`."""
-
+@dataclass(frozen=True)
+class _Whole:
     collection: str
     document: Document
+    """Has `_id` and `v`."""
+
+    @cached_property
+    def raw(self) -> RawBSONDocument:
+        """Encoded once: for the outbox and for the collection."""
+        return RawBSONDocument(bson.encode(self.document))
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+@dataclass(frozen=True)
+class Insert(_Whole):
+    """Creates a document; that it is there already is fine."""
+
+
+@dataclass(frozen=True)
+class Put(_Whole):
     """Replaces a document where its `v` is below this one's, or creates it."""
-
-    collection: str
-    document: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +109,8 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
-class Erase:
-    """Replaces the members of all documents of `query` whose `v` is below `version`."""
+class PatchAll:
+    """Sets members of all documents of `query` whose `v` is below `version`."""
 
     collection: str
     query: Document
@@ -110,8 +119,8 @@ class Erase:
     unset: tuple[str, ...] = ()
 
 
-DocumentWrite = Insert | Put | Patch | Erase
-_KINDS: dict[str, type[DocumentWrite]] = {"i": Insert, "p": Put, "s": Patch, "e": Erase}
+DocumentWrite = Insert | Put | Patch | PatchAll
+_KINDS: dict[str, type[DocumentWrite]] = {"i": Insert, "p": Put, "s": Patch, "e": PatchAll}
 _TAGS = {kind: tag for tag, kind in _KINDS.items()}
 
 
@@ -147,11 +156,11 @@ class Entry:
 
 def _write_to_document(write: DocumentWrite) -> list[Any]:
     match write:
-        case Insert(collection, document) | Put(collection, document):
-            return [_TAGS[type(write)], collection, document]
+        case Insert() | Put():
+            return [_TAGS[type(write)], write.collection, write.raw]
         case Patch():
             return ["s", write.collection, write.id, write.guard, write.version, write.members]
-        case Erase():
+        case PatchAll():
             unset = list(write.unset)
             return ["e", write.collection, write.query, write.version, write.members, unset]
 
@@ -542,7 +551,7 @@ def _merge_writes(writes: Iterable[DocumentWrite]) -> dict[str, list[Any]]:
     """
     whole: dict[tuple[str, str], Insert | Put] = {}
     operations: dict[str, list[Any]] = {}
-    erasures: list[Erase] = []
+    patches: list[PatchAll] = []
     for write in writes:
         match write:
             case Insert() | Put():
@@ -562,23 +571,23 @@ def _merge_writes(writes: Iterable[DocumentWrite]) -> dict[str, list[Any]]:
                         {"$set": {**members, guard: version}},
                     )
                 )
-            case Erase():
-                erasures.append(write)
+            case PatchAll():
+                patches.append(write)
     for write in whole.values():
         document = write.document
         operations.setdefault(write.collection, []).append(
-            InsertOne(document)
+            InsertOne(write.raw)
             if isinstance(write, Insert)
             else ReplaceOne(
-                {"_id": document["_id"], "v": {"$lt": document["v"]}}, document, upsert=True
+                {"_id": document["_id"], "v": {"$lt": document["v"]}}, write.raw, upsert=True
             )
         )
-    for erase in erasures:
-        update: Document = {"$set": {**erase.members, "v": erase.version}}
-        if erase.unset:
-            update["$unset"] = dict.fromkeys(erase.unset, "")
-        operations.setdefault(erase.collection, []).append(
-            UpdateMany({**erase.query, "v": {"$lt": erase.version}}, update)
+    for patch in patches:
+        update: Document = {"$set": {**patch.members, "v": patch.version}}
+        if patch.unset:
+            update["$unset"] = dict.fromkeys(patch.unset, "")
+        operations.setdefault(patch.collection, []).append(
+            UpdateMany({**patch.query, "v": {"$lt": patch.version}}, update)
         )
     return operations
 
@@ -587,13 +596,13 @@ __all__ = [
     "Change",
     "ContentionError",
     "Entry",
-    "Erase",
     "Head",
     "HeadLog",
     "HeadLogOptions",
     "Insert",
     "LogRecord",
     "Patch",
+    "PatchAll",
     "Publication",
     "Put",
     "Step",

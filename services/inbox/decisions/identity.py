@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
 
 
@@ -65,6 +66,16 @@ def refreshed(contact: Contact, person: Person) -> Contact:
         username=person.username or contact.username,
     )
     return contact if after == contact else after
+
+
+def shows(shown: ContactSnapshot, person: Person) -> bool:
+    """Whether a webhook tells nothing new about a contact."""
+    return (
+        (person.user_id is None or person.user_id == shown.user_id)
+        and (person.wa_id is None or person.wa_id == shown.wa_id)
+        and (person.name is None or person.name == shown.name)
+        and (person.username is None or person.username == shown.username)
+    )
 
 
 def older(one: Contact, other: Contact) -> tuple[Contact, Contact]:

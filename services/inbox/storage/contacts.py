@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pymongo import UpdateMany
 from pymongo.errors import BulkWriteError
 
 from services.inbox.decisions.identity import Identity
 from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.storage.entries import SOURCE
 from shared.contracts import topics
 from shared.contracts.envelope import Envelope
 from shared.contracts.events import EventType
 from shared.ids import IdHasher
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
-from shared.mongo.headlog import Change, Entry, Head, LogRecord
+from shared.mongo.headlog import Change, Entry, Head, LogRecord, PatchAll
 
 CONTACTS = "contacts"
 IDENTITIES = "identities"
 TenantIdentity = tuple[str, Identity]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an identity leads to.
+
+    `shown` is the contact as of its last change; None where that is not known yet.
+    """
+
+    contact: str
+    shown: ContactSnapshot | None
+
+
 class IdentityStore:
-    """`(tenant, kind, value) -> contact`: inserted if absent, the first wins."""
+    """`(tenant, kind, value) -> contact`: inserted if absent, the first wins.
+
+    `v` and `shown` are a projection of the contact, written by its outbox entries.
+    """
 
     def __init__(self, database: Database, ids: IdHasher) -> None:
         self._collection = database[IDENTITIES]
@@ -38,21 +55,35 @@ class IdentityStore:
         """The document's id: a keyed hash, since the value is personal data."""
         return self._ids.of("identity", tenant, identity.kind.value, identity.value)
 
-    async def find(self, keys: Iterable[str]) -> dict[str, str]:
-        """Contact by identity key."""
+    async def find(self, keys: Iterable[str]) -> dict[str, Known]:
+        """What is known of each identity key."""
         wanted = list(keys)
         if not wanted:
             return {}
         with transient_errors():
-            docs = await self._collection.find({"_id": {"$in": wanted}}, {"contact": 1}).to_list(
-                None
+            docs = await self._collection.find({"_id": {"$in": wanted}}).to_list(None)
+        return {doc["_id"]: Known(doc["contact"], _shown(doc)) for doc in docs}
+
+    async def note(self, contacts: Sequence[Contact]) -> None:
+        """Writes the projection of contacts whose identities were claimed after their change."""
+        if not contacts:
+            return
+        with transient_errors():
+            await self._collection.bulk_write(
+                [
+                    UpdateMany(
+                        {"tenant": it.tenant, "contact": it.id, "v": {"$lt": it.version}},
+                        {"$set": {"v": it.version, "shown": _shown_document(it)}},
+                    )
+                    for it in contacts
+                ],
+                ordered=False,
             )
-        return {doc["_id"]: doc["contact"] for doc in docs}
 
     async def claim(self, tenants: Mapping[str, str], contacts: Mapping[str, str]) -> bool:
         """Inserts key -> contact; False where any was there already (read again)."""
         documents = [
-            {"_id": key, "tenant": tenants[key], "contact": contact}
+            {"_id": key, "tenant": tenants[key], "contact": contact, "v": 0}
             for key, contact in contacts.items()
         ]
         with transient_errors():
@@ -68,8 +99,18 @@ class IdentityStore:
         """Points every identity of a contact to another one."""
         with transient_errors():
             await self._collection.update_many(
-                {"tenant": tenant, "contact": contact}, {"$set": {"contact": to}}
+                {"tenant": tenant, "contact": contact},
+                {"$set": {"contact": to, "v": 0}, "$unset": {"shown": ""}},
             )
+
+
+def _shown(doc: Document) -> ContactSnapshot | None:
+    shown = doc.get("shown")
+    return None if shown is None else ContactSnapshot(doc["contact"], *shown)
+
+
+def _shown_document(it: Contact) -> list[Any]:
+    return [it.name, it.wa_id, it.user_id, it.username, it.blocked]
 
 
 def contact_document(it: Contact) -> Document:
@@ -143,10 +184,16 @@ def contact_change(
             sequence=version,
         ),
     )
+    shown = PatchAll(
+        IDENTITIES,
+        {"tenant": contact.tenant, "contact": contact.id},
+        version,
+        {"shown": _shown_document(contact)},
+    )
     return Change(
         id=contact.id,
         expected=contact.version,
         state=contact_document(contact),
-        entries=(Entry(version, (record,)),),
+        entries=(Entry(version, (record,), (shown,)),),
         carried=carried,
     )

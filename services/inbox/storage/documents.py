@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from services.inbox.model.conversation import (
     AnsweredKey,
     AuthorRef,
@@ -172,17 +174,13 @@ def message_document(it: Message) -> Document:
         if value:
             document[name] = value
     if it.content:
-        document["content"] = it.content
+        # JSON inside BSON: Meta's own shapes hold what BSON refuses (any key, any depth, any int).
+        document["content"] = orjson.dumps(it.content)
     if it.wamid_key is not None:
         document["wk"] = it.wamid_key
     if it.media is not None:
         document["media"] = _media_document(it.media)
-    if it.status is not None:
-        document["status"] = it.status.value
-    if it.outcome is not None:
-        document["outcome"] = it.outcome.value
-    if it.error is not None:
-        document["error"] = [it.error.code, it.error.title, it.error.detail]
+    _add_sending(it, document)
     if it.reactions:
         document["reactions"] = [
             [r.kind, r.by, r.emoji, r.stamp.at, r.stamp.wamid] for r in it.reactions
@@ -192,6 +190,15 @@ def message_document(it: Message) -> Document:
     if it.revoke_stamp is not None:
         document["revoke_stamp"] = [it.revoke_stamp.at, it.revoke_stamp.wamid]
     return document
+
+
+def _add_sending(it: Message, document: Document) -> None:
+    if it.status is not None:
+        document["status"] = it.status.value
+    if it.outcome is not None:
+        document["outcome"] = it.outcome.value
+    if it.error is not None:
+        document["error"] = [it.error.code, it.error.title, it.error.detail]
 
 
 def message_of(doc: Document) -> Message:
@@ -211,7 +218,7 @@ def message_of(doc: Document) -> Message:
         author=AuthorRef(*doc["author"]),
         text=doc.get("text"),
         media=None if media is None else Media(**media),
-        content=doc.get("content"),
+        content=orjson.loads(content) if (content := doc.get("content")) else None,
         reply_to=doc.get("reply_to"),
         reactions=tuple(
             ReactionState(kind, by, emoji, Stamp(at, wamid))

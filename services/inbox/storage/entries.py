@@ -9,7 +9,7 @@ from services.inbox.model.events import Emitted
 from services.inbox.storage.documents import message_document
 from shared.contracts import topics
 from shared.contracts.envelope import Envelope
-from shared.mongo.headlog import DocumentWrite, Entry, Erase, Insert, LogRecord, Put
+from shared.mongo.headlog import DocumentWrite, Entry, Insert, LogRecord, PatchAll, Put
 
 CONVERSATIONS = "conversations"
 MESSAGES = "messages"
@@ -99,7 +99,7 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
         )
     if event.erases_messages:
         documents.append(
-            Erase(
+            PatchAll(
                 MESSAGES,
                 {"tenant": conversation.tenant, "conversation": conversation.id},
                 conversation.version,

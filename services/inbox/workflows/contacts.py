@@ -13,10 +13,12 @@ from services.inbox.decisions.identity import (
     older,
     phone_variants,
     refreshed,
+    shows,
 )
 from services.inbox.decisions.parsing import Relink
 from services.inbox.decisions.views import iso
 from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
 from services.inbox.storage.contacts import IdentityStore, contact_change, contact_of
 from shared.ids import IdHasher
@@ -52,7 +54,7 @@ class Want:
 class Resolved:
     """The contact of each want (None: it names nobody), and what is to be published."""
 
-    contacts: list[Contact | None]
+    contacts: list[ContactSnapshot | None]
     publications: list[Publication]
 
 
@@ -72,9 +74,34 @@ class ContactResolver:
         self._clock = clock
 
     async def resolve(self, wants: Sequence[Want]) -> Resolved:
-        """Finds or creates the contacts. Raises TransientError; a repeat ends the same."""
-        places = await self._find_or_claim(wants)
-        return await self._load(wants, places)
+        """Finds or creates the contacts. Raises TransientError; a repeat ends the same.
+
+        Where the strongest identity is known and shows nothing new, its own projection of the
+        contact is the answer: one read for the whole batch. The others take the long way.
+        """
+        keys = [self._strongest(want) for want in wants]
+        known = await self._identities.find({key for key in keys if key})
+        contacts: list[ContactSnapshot | None] = [None] * len(wants)
+        unsettled: list[int] = []
+        for position, (want, key) in enumerate(zip(wants, keys, strict=True)):
+            if key is None:
+                continue
+            found = known.get(key)
+            if found is not None and found.shown is not None and shows(found.shown, want.person):
+                contacts[position] = found.shown
+            else:
+                unsettled.append(position)
+        if not unsettled:
+            return Resolved(contacts, [])
+        long = [wants[position] for position in unsettled]
+        settled, publications = await self._load(long, await self._find_or_claim(long))
+        for position, contact in zip(unsettled, settled, strict=True):
+            contacts[position] = contact
+        return Resolved(contacts, publications)
+
+    def _strongest(self, want: Want) -> str | None:
+        identities_ = want.identities()
+        return self._identities.key(want.tenant, identities_[0]) if identities_ else None
 
     # -- identities
 
@@ -85,7 +112,7 @@ class ContactResolver:
         """The contact id of each want; what nobody had is claimed, and linked where it must."""
         keys = [self._keys(want) for want in wants]
         for _ in range(ROUNDS):
-            known = await self._identities.find({key for row in keys for key in row})
+            known = await self._contacts_of({key for row in keys for key in row})
             await self._add_variants(wants, keys, known)
             claims: dict[str, str] = {}
             tenants: dict[str, str] = {}
@@ -108,6 +135,9 @@ class ContactResolver:
             return [known[row[0]] if row else None for row in keys]
         raise ContentionError("identities")
 
+    async def _contacts_of(self, keys: Iterable[str]) -> dict[str, str]:
+        return {key: known.contact for key, known in (await self._identities.find(keys)).items()}
+
     def _new_id(self, want: Want) -> str:
         """The same on every pod: derived from the strongest identity."""
         first = want.identities()[0]
@@ -125,14 +155,14 @@ class ContactResolver:
                     key = self._identities.key(want.tenant, Identity(IdentityKind.PHONE, spelling))
                     others[key] = row[-1]
         if others:
-            found = await self._identities.find(others)
+            found = await self._contacts_of(others)
             claims = {others[key]: contact for key, contact in found.items()}
             if claims:
                 tenants = {
                     row[-1]: want.tenant for want, row in zip(wants, keys, strict=True) if row
                 }
                 await self._identities.claim(tenants, claims)
-                known.update(await self._identities.find(claims))
+                known.update(await self._contacts_of(claims))
 
     async def _link(self, tenant: str, one: str, other: str) -> None:
         """Two contacts are one user: both identities lead to the older contact from now on."""
@@ -164,13 +194,13 @@ class ContactResolver:
         if contact is None:
             return
         keys = [self._identities.key(tenant, identity) for identity in identities(relink.current)]
-        held = await self._identities.find(keys)
+        held = await self._contacts_of(keys)
         missing = {key: contact.id for key in keys if key not in held}
         if missing:
             await self._identities.claim(dict.fromkeys(missing, tenant), missing)
         for other in set(held.values()) - {contact.id}:
             await self._link(tenant, contact.id, other)
-        ids = await self._identities.find(keys)
+        ids = await self._contacts_of(keys)
         target = next(iter(ids.values()), contact.id)
         await self._refresh_one(target, relink.current)
         await self._log.publish(found.publications)
@@ -199,8 +229,11 @@ class ContactResolver:
             contact, labels=(), at=iso(self._clock()), actor=_SYSTEM, carried=carried
         )
 
-    async def _load(self, wants: Sequence[Want], places: list[str | None]) -> Resolved:
+    async def _load(
+        self, wants: Sequence[Want], places: list[str | None]
+    ) -> tuple[list[ContactSnapshot | None], list[Publication]]:
         """Loads the contacts; creates those that are missing, refreshes what is shown newly."""
+        unchanged: list[Contact] = []
         publications: dict[str, Publication] = {}
         people: dict[str, list[Want]] = {}
         for want, place in zip(wants, places, strict=True):
@@ -220,14 +253,16 @@ class ContactResolver:
                     contacts[contact_id] = replace(after, version=after.version + 1)
                     continue
                 contacts[contact_id] = before
+                unchanged.append(before)
                 if carried:
                     publications[contact_id] = Publication(contact_id, head.version, carried)
             won = await self._log.commit(changes)
             publications |= {c.id: published(c) for c in changes if c.id in won}
             missing = [change.id for change in changes if change.id not in won]
             if not missing:
-                found = [contacts[place] if place else None for place in places]
-                return Resolved(found, list(publications.values()))
+                await self._identities.note(unchanged)
+                found = [contacts[place].snapshot() if place else None for place in places]
+                return found, list(publications.values())
         raise ContentionError("contacts")
 
     def _shown(

@@ -11,7 +11,7 @@ import orjson
 
 from services.inbox.decisions.fold import Fate
 from services.inbox.decisions.parsing import Parsed, Recorded, parse
-from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Fact, Incoming, Person
 from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFact, PendingFacts
@@ -150,12 +150,14 @@ class Intake:
                 places.append(position)
                 wants.append(Want(parsed.tenant, _somebody(parsed), parsed.group_id))
         found = await self._resolver.resolve(wants)
-        contacts: list[Contact | None] = [None] * len(sources)
+        contacts: list[ContactSnapshot | None] = [None] * len(sources)
         for place, contact in zip(places, found.contacts, strict=True):
             contacts[place] = contact
         return Resolved(contacts, found.publications)
 
-    def _work(self, works: dict[str, Work], source: Source, contact: Contact | None) -> Work:
+    def _work(
+        self, works: dict[str, Work], source: Source, contact: ContactSnapshot | None
+    ) -> Work:
         parsed = source.parsed
         if contact is None:
             raise PermanentError("no_contact")
@@ -169,7 +171,7 @@ class Intake:
                 tenant=parsed.tenant,
                 number_id=parsed.number_id,
                 party=party,
-                contact=contact.snapshot(),
+                contact=contact,
                 group_id=parsed.group_id,
             )
         return work
@@ -261,7 +263,7 @@ def _somebody(parsed: Parsed) -> Person:
     return person if person.known else Person(user_id=f"unknown:{parsed.number_id}")
 
 
-def _in_group(item: Incoming, source: Source, contact: Contact | None) -> Incoming:
+def _in_group(item: Incoming, source: Source, contact: ContactSnapshot | None) -> Incoming:
     if source.parsed.group_id is None or contact is None or item.origin != "customer":
         return item
     return replace(item, author_id=contact.id)
