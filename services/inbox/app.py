@@ -16,6 +16,7 @@ from services.inbox.api import admin, auth, me, numbers, platform, stream
 from services.inbox.api.security import Guard
 from services.inbox.api.server import HttpOptions, create_api
 from services.inbox.assembly import Conversations
+from services.inbox.desk import Desk
 from services.inbox.settings import InboxSettings
 from services.inbox.storage.claims import Claims
 from services.inbox.storage.directory import DirectoryStore
@@ -169,6 +170,19 @@ def build_conversations(base: Foundation) -> tuple[Conversations, Part]:
     return conversations, part
 
 
+def build_desk(base: Foundation, conversations: Conversations) -> Part:
+    """What people do with conversations."""
+    desk = Desk(
+        base.database,
+        base.directory,
+        conversations=conversations.log,
+        contacts=conversations.contacts,
+        ids=base.ids,
+        clock=now,
+    )
+    return Part(routers=desk.routers, prepare=(desk.store.ensure_indexes,))
+
+
 class Service:
     """What `create_app` returns: `asgi` is served; `halted` is set when it must be restarted."""
 
@@ -181,7 +195,7 @@ class Service:
         self.halted = self._runtime.halted
         self.broker = conversations.broker
         people = build_people(base, NoConversations())
-        parts = [people.part, chats]
+        parts = [people.part, chats, build_desk(base, conversations)]
         self._startup = Startup(parts, self.halted)
         self._components = Components(
             _Closing(base.client.close),

@@ -1,0 +1,59 @@
+"""Builds the people's part of the conversations: what the REST API does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import APIRouter
+
+from services.inbox.api.contacts import contacts_router
+from services.inbox.api.conversations import conversations_router
+from services.inbox.api.internal import internal_router
+from services.inbox.api.messages import messages_router
+from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.messages import MessageStore
+from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.threads import ThreadStore
+from services.inbox.workflows.actions import Actions
+from services.inbox.workflows.changing import Changing
+from services.inbox.workflows.labelling import Labelling
+from services.inbox.workflows.reading import Reading
+from services.inbox.workflows.sending import MediaCatalogue, Sending
+from shared.ids import IdHasher
+from shared.mongo.client import Database
+from shared.mongo.headlog import HeadLog
+
+
+class Desk:
+    """Reading, acting, sending and labelling, on the logs of conversations and contacts.
+
+    What follows a contact's change in its conversations becomes part of the contacts' publication.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        directory: DirectoryStore,
+        *,
+        conversations: HeadLog,
+        contacts: HeadLog,
+        ids: IdHasher,
+        clock: Callable[[], datetime],
+        media: MediaCatalogue | None = None,
+    ) -> None:
+        names = DirectoryNames(directory.view)
+        changing = Changing(conversations, names, ids, clock)
+        self.store = ConversationStore(database)
+        self.reading = Reading(conversations, self.store, ThreadStore(database), names)
+        self.actions = Actions(changing, directory)
+        self.sending = Sending(changing, MessageStore(database), media)
+        self.labelling = Labelling(changing, contacts, self.store)
+        contacts.options.settle = self.labelling.follow
+        self.routers: tuple[APIRouter, ...] = (
+            conversations_router(self.reading, self.actions, names),
+            messages_router(self.reading, self.sending, names),
+            contacts_router(self.labelling, names),
+            internal_router(self.store),
+        )
