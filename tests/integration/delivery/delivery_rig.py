@@ -219,6 +219,7 @@ class Pod:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self.engine.aclose()
+        await asyncio.sleep(0)  # the transports close one turn later
 
 
 async def until(condition: Callable[[], object], seconds: float = 8.0) -> None:

@@ -36,20 +36,25 @@ class Proxy:
     async def cut(self) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in list(self._writers):
+        writers = list(self._writers)
+        for writer in writers:
             writer.transport.abort()
+        await asyncio.gather(*(w.wait_closed() for w in writers), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             up_reader, up_writer = await asyncio.open_connection(*self._target)
             mine = {writer, up_writer}
             self._writers |= mine
-            await asyncio.gather(
-                self._pump(reader, up_writer, answers=False),
-                self._pump(up_reader, writer, answers=True),
-                return_exceptions=True,
-            )
-            self._writers -= mine
+            try:
+                await asyncio.gather(
+                    self._pump(reader, up_writer, answers=False),
+                    self._pump(up_reader, writer, answers=True),
+                )
+            finally:
+                for each in mine:
+                    each.transport.abort()
+                self._writers -= mine
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
@@ -57,8 +62,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
                 if answers and self.deaf:
-                    await self.cut()
-                    return
+                    if self._server is not None:
+                        self._server.close()
+                    break
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
