@@ -40,8 +40,10 @@ def by_code(code: int, **how: object) -> Verdict:
 
 @pytest.mark.parametrize(
     "code",
-    [0, 190, 3, 10, 200, 299, 131005, 368, 131031, 33, 131037, 131042, 131045, 133010, 134011]
-    + [133000, 133015, 133016],
+    [
+        *[0, 190, 3, 10, 200, 299, 131005, 368, 131031, 33, 131037, 131042, 131045, 133010],
+        *[134011, 133000, 133015, 133016],
+    ],
 )
 def test_code_stops_the_number_until_new_credentials(code: int):
     verdict = by_code(code, age=timedelta(days=9), retries=99)
@@ -51,8 +53,11 @@ def test_code_stops_the_number_until_new_credentials(code: int):
 
 @pytest.mark.parametrize(
     "code",
-    [100, 131008, 131009, 135000, 131021, 131026, 131030, 131047, 131049, 131050, 131051, 131052]
-    + [131062, 130403, 130472, 130497, 132000, 132016, 132068, 132069, 137000, 131053, 139101],
+    [
+        *[100, 131008, 131009, 135000, 131021, 131026, 131030, 131047, 131049, 131050, 131051],
+        *[131052, 131062, 130403, 130472, 130497, 132000, 132016, 132068, 132069, 137000],
+        *[131053, 139101],
+    ],
 )
 def test_code_fails_at_once(code: int):
     assert isinstance(by_code(code), Fail)
