@@ -165,12 +165,17 @@ class RedisClient:
         return answers
 
     async def _on_connect(self, connection: Connection) -> None:
-        await connection.on_connect()
-        found: dict[bytes, bytes] = {}
-        for section in (b"server", b"replication"):
-            await connection.send_command(b"INFO", section)
-            answer = await connection.read_response()
-            found.update(line.split(b":", 1) for line in answer.split(b"\r\n") if b":" in line)
+        try:
+            await connection.on_connect()
+            found: dict[bytes, bytes] = {}
+            for section in (b"server", b"replication"):
+                await connection.send_command(b"INFO", section)
+                answer = await connection.read_response()
+                found.update(line.split(b":", 1) for line in answer.split(b"\r\n") if b":" in line)
+        except BaseException:
+            # redis-py closes it after its own errors, not when the task was cancelled.
+            await connection.disconnect(nowait=True)
+            raise
         # The replication id tells a failover; the run id a restart without one.
         parts = (found.get(b"master_replid", b""), found.get(b"run_id", b""))
         self.identity = ".".join(part.decode() for part in parts)

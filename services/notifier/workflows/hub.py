@@ -21,10 +21,16 @@ class Hub:
         self.tenant = tenant
         self.position = Position("", 0)
         self.started = False
+        self.stopped = False
         self.clients: set[Client] = set()
         self.wake = asyncio.Event()
         self.users = 0
         self._by_tag: dict[str, set[Client]] = {}
+
+    def stop(self) -> None:
+        """Let the follower end after what it is at."""
+        self.stopped = True
+        self.wake.set()
 
     def add(self, client: Client) -> None:
         """Let a client hear what comes above its own `seq`."""

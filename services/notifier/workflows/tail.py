@@ -45,7 +45,7 @@ class Tail:
         self._poll = poll.total_seconds()
         self._metrics = metrics
         self._hubs: dict[str, Hub] = {}
-        self._followers: dict[str, asyncio.Task[None]] = {}
+        self._followers: set[asyncio.Task[None]] = set()
         self._channels: dict[bytes, tuple[Hub, bool]] = {}
         self._pubsub: PubSub | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -58,10 +58,12 @@ class Tail:
 
     async def aclose(self) -> None:
         """Stop following every tenant."""
-        tasks = [*self._followers.values(), *([self._listener] if self._listener else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for hub in list(self._hubs.values()):
+            hub.stop()
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        await asyncio.gather(*self._followers, return_exceptions=True)
 
     def hub(self, tenant: str) -> Hub | None:
         """The hub of a tenant that has streams here."""
@@ -100,15 +102,14 @@ class Tail:
         if not hub.started:
             hub.position = page.position
             hub.started = True
-            self._followers[hub.tenant] = asyncio.create_task(
-                self._follow(hub), name=f"feed {hub.tenant}"
-            )
+            follower = asyncio.create_task(self._follow(hub), name=f"feed {hub.tenant}")
+            self._followers.add(follower)
+            follower.add_done_callback(self._followers.discard)
 
     async def _end(self, hub: Hub) -> None:
         del self._hubs[hub.tenant]
-        follower = self._followers.pop(hub.tenant, None)
-        if follower is not None:
-            follower.cancel()
+        # Not cancelled: redis-py loses a connection whose command is cancelled at a bad moment.
+        hub.stop()
         keys = self._feed.keys(hub.tenant)
         for channel in (keys.wake, keys.activity):
             self._channels.pop(channel.encode(), None)
@@ -118,7 +119,7 @@ class Tail:
 
     async def _follow(self, hub: Hub) -> None:
         delay = _BACKOFF_SECONDS[0]
-        while True:
+        while not hub.stopped:
             hub.wake.clear()
             try:
                 await self._drain(hub)
@@ -128,6 +129,8 @@ class Tail:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 delay = min(delay * 2, _BACKOFF_SECONDS[1])
                 continue
+            if hub.stopped:
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll):
                     await hub.wake.wait()
@@ -148,21 +151,28 @@ class Tail:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    self._pubsub = pubsub
                     await self._hear(pubsub)
             except TransientError as error:
                 log.warning("feed.wakeups_lost", error=str(error))
-            finally:
-                self._pubsub = None
-                self.redis_reached = False
+            self.redis_reached = False
             await asyncio.sleep(random.uniform(*_BACKOFF_SECONDS) / 2)  # noqa: S311 - jitter
 
     async def _hear(self, pubsub: PubSub) -> None:
         # One channel of its own, so that the connection is there and watched without any hub.
-        await pubsub.subscribe(f"{self._redis.prefix}wake", *self._channels)
-        self.redis_reached = True
-        for hub in self._hubs.values():
-            hub.wake.set()
+        await pubsub.subscribe(f"{self._redis.prefix}wake")
+        try:
+            # Only now others may subscribe too: the connection is there.
+            self._pubsub = pubsub
+            if self._channels:
+                await pubsub.subscribe(*self._channels)
+            self.redis_reached = True
+            for hub in self._hubs.values():
+                hub.wake.set()
+            await self._receive(pubsub)
+        finally:
+            self._pubsub = None
+
+    async def _receive(self, pubsub: PubSub) -> None:
         while True:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=10)
             if message is None:
