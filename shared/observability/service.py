@@ -15,6 +15,7 @@ import uvicorn
 from pydantic import ValidationError
 from typing_extensions import override
 
+from shared.observability.collector import relax_collector
 from shared.observability.logs import configure_logging
 
 log = structlog.get_logger()
@@ -116,6 +117,7 @@ def run_service(
     async def main() -> int:
         built = create_app()
         app = getattr(built, "asgi", built)
+        relax_collector()
         log.info("service.starting", host=host, port=port)
         code = await serve(app, host, port, halted=getattr(built, "halted", None), **options)
         log.info("service.stopped", code=code)

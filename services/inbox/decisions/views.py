@@ -37,8 +37,11 @@ class Names(Protocol):
 
 
 def iso(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds and `Z`; `moment` must be in UTC."""
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    """RFC 3339 in UTC with milliseconds and `Z`; `moment` must be in UTC.
+
+    The offset is dropped first: asking MongoDB's own tzinfo for it costs three times the rest.
+    """
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _iso(moment: datetime | None) -> str | None:

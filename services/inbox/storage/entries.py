@@ -39,7 +39,7 @@ def render(event: Emitted, names: Names) -> Entry:
     record = LogRecord(
         topic=topics.CONVERSATION_EVENTS,
         key=conversation.id,
-        value=orjson.dumps(event_view(event, names), option=orjson.OPT_NON_STR_KEYS),
+        value=orjson.dumps(event_view(event, names)),
         envelope=Envelope(
             id=ce_id,
             type=event.type.value,
