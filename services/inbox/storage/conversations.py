@@ -101,13 +101,12 @@ class ConversationStore:
         self, tenant: str | None, *, after: tuple[str, str] | None, limit: int
     ) -> ActivePage:
         """Conversations that are not closed, of one tenant or of all."""
-        query: Document = {"status": {"$in": _ACTIVE}}
-        if tenant is not None:
-            query["tenant"] = tenant
+        # A bound on the tenant in every case: without one the planner passes the index by.
+        query: Document = {"status": {"$in": _ACTIVE}, "tenant": tenant or {"$gte": ""}}
         if after is not None:
             last_tenant, last_id = after
             same: Document = {"tenant": last_tenant, "_id": {"$gt": last_id}}
-            if tenant is None:
+            if not tenant:
                 query["tenant"] = {"$gte": last_tenant}
                 query["$or"] = [{"tenant": {"$gt": last_tenant}}, same]
             else:

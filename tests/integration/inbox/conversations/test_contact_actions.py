@@ -1,0 +1,181 @@
+"""Labels and blocking: the contact commits, its conversations follow, also after a crash."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from services.inbox.storage.contacts import CONTACTS
+from shared.contracts.commands import BlockContact
+from shared.contracts.events import ContactEvent
+from shared.contracts.topics import CONTACT_EVENTS, OUTBOUND
+from shared.contracts.views import Contact
+from shared.mongo.headlog import HeadLog
+from tests.integration.inbox.conversations.office import Office, days_ago
+from tests.integration.inbox.topic_reader import TopicReader
+
+
+async def _label(office: Office, name: str) -> str:
+    answer = await office.tenant.admin("POST", "/v1/admin/labels", {"name": name})
+    assert answer.status == 201, answer.raw
+    return str(answer.body["id"])
+
+
+async def _contact_of(office: Office, conversation: str) -> str:
+    return str((await office.sue.get(conversation))["contact"]["id"])
+
+
+async def test_labels_reach_the_contact_and_its_conversations(shared_office: Office):
+    office = shared_office
+    known = await office.contact()
+    one = await office.opened_by(office.ana, contact=known)
+    other = await office.arrive(contact=known, number=office.plain)
+    vip, new = await _label(office, "vip"), await _label(office, "new")
+
+    answer = await office.ana("PUT", f"/contacts/{known.id}/labels", {"labels": [vip, new, vip]})
+    assert answer.status == 200, answer.raw
+    assert [each.name for each in Contact.model_validate(answer.body).labels] == ["vip", "new"]
+    for conversation in (one, other):
+        labels = (await office.sue.get(conversation))["labels"]
+        assert [each["name"] for each in labels] == ["vip", "new"]
+    again = await office.ana("PUT", f"/contacts/{known.id}/labels", {"labels": [vip, new]})
+    assert again.body["version"] == answer.body["version"]
+    assert (await office.ana("GET", f"/contacts/{known.id}")).body == answer.body
+
+    await office.ana("PUT", f"/contacts/{known.id}/labels", {"labels": [new]})
+    log = await office.ana("GET", f"/conversations/{one}/activities?limit=1")
+    [line] = log.body["items"]
+    assert (line["type"], line["actor"]["id"]) == ("conversation.labelled", office.ana.id)
+    assert [each["name"] for each in line["data"]["removed"]] == ["vip"]
+    assert line["data"]["added"] == []
+
+    async with TopicReader(office.tenant.inbox.settings, CONTACT_EVENTS) as reader:
+        await reader.until(lambda it: 3 in it.versions(known.id))
+        for value in reader.values(known.id):
+            ContactEvent.model_validate_json(value or b"")
+
+
+async def test_unknown_label_changes_nothing(shared_office: Office, office: Office):
+    known = await shared_office.contact()
+    await shared_office.opened_by(shared_office.ana, contact=known)
+    vip, foreign = await _label(shared_office, "vip"), await _label(office, "vip")
+    path = f"/contacts/{known.id}/labels"
+    refused = await shared_office.ana("PUT", path, {"labels": [vip, foreign]})
+    assert (refused.status, refused.code) == (422, "unknown_label")
+    assert refused.body["errors"] == [{"field": "labels.1", "code": "unknown"}]
+    assert (await shared_office.ana("GET", f"/contacts/{known.id}")).body["labels"] == []
+
+
+async def test_contact_is_hidden_from_who_sees_no_chat_of_it(shared_office: Office, office: Office):
+    known = await shared_office.contact()
+    await shared_office.opened_by(shared_office.ana, contact=known)
+    for who in (shared_office.bea, shared_office.carl, office.sue):
+        for method, path, body in (
+            ("GET", "", None),
+            ("PUT", "/labels", {"labels": []}),
+            ("POST", "/block", None),
+            ("POST", "/unblock", None),
+        ):
+            answer = await who(method, f"/contacts/{known.id}{path}", body)
+            assert (answer.status, answer.code) == (404, "not_found")
+
+
+async def _block_commands(office: Office, conversation: str, count: int) -> list[BlockContact]:
+    found: dict[bytes, BlockContact] = {}
+
+    def all_there(reader: TopicReader) -> bool:
+        for key, value, headers in reader.records:
+            if key == conversation and value and b"contact.block" in headers["ce_type"]:
+                found.setdefault(headers["ce_id"], BlockContact.model_validate_json(value))
+        return len(found) >= count
+
+    async with TopicReader(office.tenant.inbox.settings, OUTBOUND) as reader:
+        await reader.until(all_there)
+    return list(found.values())
+
+
+async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_office: Office):
+    office = shared_office
+    known = await office.contact()
+    held = await office.opened_by(office.ana, contact=known)
+    waiting = await office.arrive(contact=known, number=office.plain, sent_at=days_ago(2))
+
+    answer = await office.ana("POST", f"/contacts/{known.id}/block")
+    assert (answer.status, answer.body["blocked"]) == (200, True)
+    for conversation in (held, waiting):
+        shown = await office.sue.get(conversation)
+        assert (shown["status"], shown["contact"]["blocked"]) == ("closed", True)
+    versions = [(await office.sue.get(each))["version"] for each in (held, waiting)]
+    assert (await office.ana("POST", f"/contacts/{known.id}/block")).body == answer.body
+    assert versions == [(await office.sue.get(each))["version"] for each in (held, waiting)]
+
+    answer = await office.ana("POST", f"/contacts/{known.id}/unblock")
+    assert (answer.status, answer.body["blocked"]) == (200, False)
+    for conversation in (held, waiting):
+        shown = await office.sue.get(conversation)
+        assert (shown["status"], shown["contact"]["blocked"]) == ("closed", False)
+
+    # Meta's rule: only who wrote in the last 24 hours can be blocked there.
+    assert [each.blocked for each in await _block_commands(office, held, 2)] == [True, False]
+    assert [each.blocked for each in await _block_commands(office, waiting, 1)] == [False]
+
+
+@pytest.mark.parametrize("action", ["block", "unblock"])
+async def test_blocking_is_for_the_holder_and_supervisors(shared_office: Office, action: str):
+    office = shared_office
+    known = await office.contact()
+    await office.arrive(contact=known)
+    refused = await office.dora("POST", f"/contacts/{known.id}/{action}")
+    assert (refused.status, refused.code, refused.body["holder"]) == (409, "not_holder", None)
+    assert (await office.sue("POST", f"/contacts/{known.id}/{action}")).status == 200
+
+
+async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(shared_office: Office):
+    """A crash between the contact's compare-and-set and its conversations'."""
+    office = shared_office
+    known = await office.contact()
+    conversation = await office.opened_by(office.ana, contact=known)
+
+    class Crash(Exception):  # noqa: N818 - not an error of ours
+        pass
+
+    class CrashingLog(HeadLog):
+        def publish_soon(self, _: Any) -> None:
+            raise Crash
+
+    base = office.base
+    crashing = CrashingLog(base.database, CONTACTS, base.publisher)
+    labelling = _labelling(office, crashing)
+    with pytest.raises(Crash):
+        await labelling.block(_viewer(office), known.id)
+
+    async with asyncio.timeout(20):
+        while (await office.sue.get(conversation))["status"] != "closed":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    log = await office.sue("GET", f"/conversations/{conversation}/activities?limit=1")
+    assert log.body["items"][0]["actor"]["id"] == office.ana.id
+    assert json.loads(log.raw)["items"][0]["data"]["reason"] == "blocked"
+
+
+def _labelling(office: Office, contacts: HeadLog) -> Any:
+    from services.inbox.app import now
+    from services.inbox.desk import Desk
+
+    base = office.base
+    desk = Desk(
+        base.database,
+        base.directory,
+        conversations=office.log(),
+        contacts=contacts,
+        ids=base.ids,
+        clock=now,
+    )
+    return desk.labelling
+
+
+def _viewer(office: Office) -> Any:
+    from services.inbox.decisions.lifecycle import Viewer
+    from shared.contracts.views import Role
+
+    return Viewer(office.ana.id, office.tenant.id, Role.AGENT, frozenset({office.sales}))

@@ -1,0 +1,344 @@
+"""Lists, counts, threads; what one sees; and that an index serves each list without a sort."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from services.inbox.app import now
+from services.inbox.decisions.lifecycle import Trigger, Viewer
+from services.inbox.decisions.listing import Filters, Position, Scope, Selection, Sort, select
+from services.inbox.storage.entries import CONVERSATIONS
+from shared.contracts.views import Activity, Conversation, Message, Role, Status
+from tests.integration.inbox.conversations.office import Office, days_ago
+from tests.integration.inbox.inbox_rig import INTERNAL_TOKEN
+
+
+async def _crowd(office: Office) -> dict[str, str]:
+    """One conversation of each kind, the oldest first."""
+    made: dict[str, str] = {}
+    for number, (name, team) in enumerate(
+        [
+            ("free", None),
+            ("sales", office.sales),
+            ("support", office.support),
+            ("bot", None),
+            ("ana_open", office.sales),
+            ("bea_open", office.sales),
+            ("ana_closed", office.sales),
+            ("deleted", None),
+        ]
+    ):
+        at = days_ago(2 - number / 10)
+        made[name] = await office.arrive(team=team, bot=name == "bot", sent_at=at)
+    for name, agent in (
+        ("ana_open", office.ana),
+        ("bea_open", office.bea),
+        ("ana_closed", office.ana),
+    ):
+        await office.move(made[name], Trigger.ROUTED, agent.id)
+    await office.move(made["ana_closed"], Trigger.CLOSE)
+    await office.move(made["deleted"], Trigger.DELETE)
+    return made
+
+
+async def test_lists_show_exactly_what_one_sees(office: Office):
+    made = await _crowd(office)
+
+    async def names(who: Any, query: str) -> list[str]:
+        back = {value: name for name, value in made.items()}
+        return [back[each] for each in await who.ids(query)]
+
+    assert await names(office.ana, "view=open") == ["ana_open"]
+    assert await names(office.ana, "view=on_hold") == ["free", "sales"]
+    assert await names(office.ana, "view=closed") == ["ana_closed"]
+    assert await names(office.ana, "view=bot") == []
+    assert await names(office.bea, "view=closed") == []
+    assert await names(office.carl, "view=on_hold") == ["free", "support"]
+    assert await names(office.dora, "view=on_hold") == ["free"]
+    assert await names(office.sue, "view=open") == []
+    assert await names(office.sue, "view=open&scope=all") == ["bea_open", "ana_open"]
+    assert await names(office.sue, "view=open&scope=all&sort=oldest") == ["ana_open", "bea_open"]
+    assert await names(office.sue, f"view=open&scope=all&agent={office.bea.id}") == ["bea_open"]
+    assert await names(office.sue, "view=on_hold") == ["free", "sales", "support"]
+    assert await names(office.sue, "view=on_hold&sort=newest") == ["support", "sales", "free"]
+    assert await names(office.sue, f"view=on_hold&team={office.support}") == ["support"]
+    assert await names(office.ana, f"view=on_hold&team={office.support}") == []
+    assert await names(office.ana, f"view=open&agent={office.bea.id}") == []
+    assert await names(office.sue, "view=bot") == ["bot"]
+    assert await names(office.sue, "view=closed&scope=all") == ["ana_closed"]
+
+    refused = await office.ana("GET", "/conversations?scope=all")
+    assert (refused.status, refused.code) == (403, "forbidden")
+
+
+async def test_counts_are_those_of_the_lists(office: Office):
+    await _crowd(office)
+
+    async def counts(who: Any) -> tuple[int, ...]:
+        body = (await who("GET", "/conversations/counts")).body
+        return tuple(body[name] for name in ("open", "on_hold", "closed", "bot", "unread"))
+
+    assert await counts(office.ana) == (1, 2, 1, 0, 3)
+    assert await counts(office.carl) == (0, 2, 0, 0, 2)
+    assert await counts(office.sue) == (2, 3, 1, 1, 5)
+    [open_] = await office.ana.ids("view=open")
+    await office.ana.act(open_, "read")
+    assert await counts(office.ana) == (1, 2, 1, 0, 2)
+    assert await office.ana.ids("view=open&unread=true") == []
+    assert await office.ana.ids("view=open&unread=false") == [open_]
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+async def test_pages_follow_without_gap_or_repeat(office: Office, sort: Sort):
+    at = [days_ago(1), days_ago(0.5), days_ago(0.5), days_ago(0.5), now(), now(), now()]
+    made = [await office.arrive(sent_at=each) for each in at]
+    await office.base.database[CONVERSATIONS].update_many(
+        {"_id": {"$in": made[2:4]}}, {"$set": {"window_closes_at": None, "waiting_since": None}}
+    )
+    whole = await office.dora.ids(f"view=on_hold&sort={sort.value}&limit=100")
+    assert set(whole) == set(made)
+    for limit in (1, 2, 3):
+        assert await office.dora.ids(f"view=on_hold&sort={sort.value}&limit={limit}") == whole
+
+
+async def test_cursor_belongs_to_its_order(shared_office: Office):
+    for _ in range(2):
+        await shared_office.arrive()
+    page = await shared_office.sue("GET", "/conversations?view=on_hold&limit=1")
+    cursor = page.body["next_cursor"]
+    for query in (f"sort=newest&cursor={cursor}", "cursor=nonsense", "cursor=WzFd", "cursor=%00"):
+        refused = await shared_office.sue("GET", f"/conversations?view=on_hold&{query}")
+        assert (refused.status, refused.code) == (422, "validation")
+
+
+async def test_search_finds_names_phones_and_last_lines(office: Office):
+    luz = await office.arrive("hola", contact=await office.contact("Lucía Peña"))
+    ana = await office.arrive("Quiero un CAFÉ (grande)", contact=await office.contact("Ana"))
+    phone = (await office.document(luz))["contact"]["wa_id"]
+    for query, expected in (
+        ("lucia", [luz]),
+        ("PENA", [luz]),
+        ("Pen%CC%83a", [luz]),
+        ("cafe%20(", [ana]),
+        (phone[:12], sorted([luz, ana])),
+        (f"%2B{phone}", [luz]),
+        (".*", []),
+    ):
+        assert sorted(await office.sue.ids(f"view=on_hold&q={query}")) == expected, query
+
+
+async def test_label_filter_finds_labelled_chats(office: Office):
+    made = await office.arrive()
+    await office.arrive()
+    label = await office.tenant.admin("POST", "/v1/admin/labels", {"name": "vip"})
+    contact = (await office.sue.get(made))["contact"]["id"]
+    await office.sue("PUT", f"/contacts/{contact}/labels", {"labels": [label.body["id"]]})
+    assert await office.sue.ids(f"view=on_hold&label={label.body['id']}") == [made]
+
+
+# -- plans
+
+
+def _selections() -> list[Any]:
+    agent = Viewer("a1", "t1", Role.AGENT, frozenset({"x1", "x2"}))
+    boss = Viewer("s1", "t1", Role.SUPERVISOR, frozenset())
+    cases = []
+    for viewer, scopes in ((agent, [Scope.MINE]), (boss, list(Scope))):
+        for scope in scopes:
+            for view in Status:
+                for sort in Sort:
+                    for after in (None, Position(now(), "c1"), Position(None, "c1")):
+                        if after and after.value is None and sort is Sort.NEWEST:
+                            continue
+                        selection = select(Filters(view, scope, sort), viewer, after)
+                        if isinstance(selection, Selection):
+                            name = f"{viewer.role}-{scope}-{view}-{sort}-{after and after.value}"
+                            cases.append((name, selection))
+    for filters in (
+        {"agent": "a1"},
+        {"team": "x1"},
+        {"label": "l1"},
+        {"unread": True},
+        {"q": "ana"},
+    ):
+        for view in (Status.OPEN, Status.ON_HOLD):
+            selection = select(Filters(view, Scope.ALL, **filters), boss, None)  # type: ignore[arg-type]
+            cases.append((f"{filters}-{view}", selection))
+    return cases
+
+
+async def test_each_list_has_an_index_and_no_sort(inbox: Any):
+    collection = inbox.service._base.database[CONVERSATIONS]
+    wrong = []
+    for name, selection in _selections():
+        order = [(selection.field, selection.direction), ("_id", selection.direction)]
+        plan = await collection.find(selection.query).sort(order).limit(51).explain()
+        stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+        if '"COLLSCAN"' in stages or '"SORT"' in stages or "IXSCAN" not in stages:
+            wrong.append(name)
+    assert wrong == []
+
+
+async def test_counts_and_other_queries_are_indexed(inbox: Any):
+    database = inbox.service._base.database
+    boss = Viewer("s1", "t1", Role.SUPERVISOR, frozenset())
+    agent = Viewer("a1", "t1", Role.AGENT, frozenset({"x1"}))
+    queries: list[Any] = [
+        {"tenant": "t1", "contact.id": "c1", "deleted": False},
+        {"status": {"$in": ["bot", "on_hold", "open"]}, "tenant": {"$gte": ""}},
+        {"status": {"$in": ["bot", "on_hold", "open"]}, "tenant": "t1", "_id": {"$gt": "c1"}},
+    ]
+    for viewer, scope in ((boss, Scope.ALL), (agent, Scope.MINE)):
+        for view in Status:
+            for unread in (None, True):
+                selection = select(Filters(view, scope, unread=unread), viewer, None)
+                if isinstance(selection, Selection):
+                    queries.append(selection.query)
+    for query in queries:
+        plan = await database.command(
+            {"explain": {"count": CONVERSATIONS, "query": query}, "verbosity": "queryPlanner"}
+        )
+        stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+        assert '"COLLSCAN"' not in stages, query
+    active = {"status": {"$in": ["bot", "on_hold", "open"]}, "tenant": {"$gte": "t1"}}
+    beyond = [{"tenant": {"$gt": "t1"}}, {"tenant": "t1", "_id": {"$gt": "c1"}}]
+    sorted_reads = [
+        (CONVERSATIONS, active, [("tenant", 1), ("_id", 1)]),
+        (CONVERSATIONS, {**active, "$or": beyond}, [("tenant", 1), ("_id", 1)]),
+        ("messages", {"tenant": "t1", "conversation": "c1", "seq": {"$lt": 9}}, [("seq", -1)]),
+        ("activities", {"tenant": "t1", "conversation": "c1", "v": {"$lt": 9}}, [("v", -1)]),
+    ]
+    for collection, query, order in sorted_reads:
+        plan = await database[collection].find(query).sort(order).explain()
+        stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+        assert '"COLLSCAN"' not in stages
+        assert '"SORT"' not in stages
+
+
+# -- threads
+
+
+async def _seqs(office: Office, conversation: str, query: str = "") -> tuple[list[int], Any]:
+    answer = await office.sue("GET", f"/conversations/{conversation}/messages?{query}")
+    assert answer.status == 200, answer.raw
+    for item in answer.body["items"]:
+        Message.model_validate(item)
+    return [item["seq"] for item in answer.body["items"]], answer.body["next_cursor"]
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["in_documents", "in_the_outbox"])
+async def test_thread_pages_overlaid_with_the_outbox(shared_office: Office, published: bool):
+    office = shared_office
+    conversation = await office.arrive("1")
+    await office.write(conversation, "2", "3", "4", publish=published)
+    await office.write(conversation, "5", "6", "7", publish=published)
+    assert await _seqs(office, conversation) == ([7, 6, 5, 4, 3, 2, 1], None)
+    assert await _seqs(office, conversation, "limit=3") == ([7, 6, 5], 5)
+    assert await _seqs(office, conversation, "limit=3&before=5") == ([4, 3, 2], 2)
+    assert await _seqs(office, conversation, "limit=3&before=2") == ([1], None)
+    assert await _seqs(office, conversation, "limit=2&after=3") == ([5, 4], 4)
+    assert await _seqs(office, conversation, "after=0") == ([7, 6, 5, 4, 3, 2, 1], None)
+    assert await _seqs(office, conversation, "after=7") == ([], None)
+    assert await _seqs(office, conversation, "limit=4&around=4") == ([6, 5, 4, 3], 3)
+    assert await _seqs(office, conversation, "limit=1&around=4") == ([4], 4)
+    wrong = await office.sue("GET", f"/conversations/{conversation}/messages?before=1&after=1")
+    assert wrong.status == 422
+
+
+async def test_thread_read_while_documents_are_written_has_no_hole(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+
+    async def send() -> None:
+        for _ in range(15):
+            answer = await office.ana.send(conversation)
+            assert answer.status == 202
+            seqs, _ = await _seqs(office, conversation, "limit=100")
+            assert seqs[0] >= answer.body["seq"]
+            assert seqs == list(range(seqs[0], 0, -1))
+
+    await asyncio.gather(send(), send(), send())
+
+
+async def test_internal_log_names_its_actors(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    await office.ana.act(conversation, "hold")
+    await office.bea.act(conversation, "accept")
+    await office.bea.act(conversation, "close")
+    pages: list[Any] = []
+    cursor = ""
+    while True:
+        path = f"/conversations/{conversation}/activities?limit=2{cursor}"
+        page = (await office.bea("GET", path)).body
+        pages += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    lines = [Activity.model_validate(each) for each in pages]
+    assert [(line.type, line.actor.name) for line in lines] == [
+        ("conversation.closed", "bea"),
+        ("conversation.assigned", "bea"),
+        ("conversation.held", "ana"),
+        ("conversation.assigned", "ana"),
+        ("conversation.opened", "Luz"),
+    ]
+    assert lines[1].data["by"] == "accept"
+
+
+async def test_conversation_fits_the_contract(shared_office: Office):
+    conversation = await shared_office.opened_by(shared_office.ana, team=shared_office.sales)
+    shown = await shared_office.ana.get(conversation)
+    assert Conversation.model_validate(shown).team is not None
+    assert set(shown) == set(Conversation.model_fields)
+
+
+# -- internal
+
+
+async def test_internal_list_has_what_is_not_closed(office: Office, shared_office: Office):
+    made = await _crowd(office)
+    elsewhere = await shared_office.arrive()
+    http = office.tenant.inbox.http.as_(INTERNAL_TOKEN)
+
+    async def active(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            answer = await http("GET", f"/internal/v1/conversations?{query}{cursor}")
+            assert answer.status == 200, answer.raw
+            found += answer.body["items"]
+            if answer.body["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={answer.body['next_cursor']}"
+
+    own = await active(f"tenant={office.tenant.id}&limit=2")
+    gone = {made["ana_closed"], made["deleted"]}
+    assert sorted(each["id"] for each in own) == sorted(set(made.values()) - gone)
+    held = next(each for each in own if each["id"] == made["ana_open"])
+    document = await office.document(made["ana_open"])
+    assert held == {
+        "id": made["ana_open"],
+        "tenant": office.tenant.id,
+        "version": document["version"],
+        "status": "open",
+        "episode": 1,
+        "epoch": 2,
+        "assignee": office.ana.id,
+        "team": office.sales,
+        "number": office.number,
+        "waiting_since": None,
+        "held_by_agent": False,
+    }
+    everywhere = [each["id"] for each in await active("limit=3")]
+    assert {elsewhere, made["free"]} <= set(everywhere)
+    assert len(everywhere) == len(set(everywhere))
+
+
+@pytest.mark.parametrize("token", [None, "wrong", uuid.uuid4().hex])
+async def test_internal_list_is_closed_to_others(inbox: Any, token: str | None):
+    answer = await inbox.http.as_(token)("GET", "/internal/v1/conversations")
+    assert answer.status == 401
