@@ -130,10 +130,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     @override
     def handle_parser_exception(self) -> None:
         # Closing the transport now, with unread bytes in it, would reset the connection and
-        # take the close frame away from the client.
+        # take the close frame away from the client: half-close, and discard what still comes.
         sent = self.conn.close_sent
         if not self.close_sent and sent is not None:
             self._end(sent.code, sent.reason)
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
     @override
     def shutdown(self) -> None:

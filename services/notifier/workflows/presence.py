@@ -66,7 +66,8 @@ class Presence:
         self._publisher = publisher
         self._heartbeat = heartbeat.total_seconds()
         self._repeat = repeat.total_seconds()
-        self._untold: asyncio.Queue[PresenceState] = asyncio.Queue()
+        self._untold: asyncio.Queue[PresenceState | None] = asyncio.Queue()
+        self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.sockets: Callable[[], Iterable[Beat]] = tuple
 
@@ -80,10 +81,10 @@ class Presence:
 
     async def aclose(self) -> None:
         """Tell what is still untold, then stop."""
-        for task in self._tasks:
-            task.cancel()
+        # Not cancelled: redis-py loses a connection whose command is cancelled at a bad moment.
+        self._stopping.set()
+        self._untold.put_nowait(None)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._tell([self._untold.get_nowait() for _ in range(self._untold.qsize())])
 
     async def join(self, tenant: str, agent: str, socket: str) -> bool:
         """Whether the agent may have one more socket. Raises RedisAwayError."""
@@ -100,9 +101,15 @@ class Presence:
         if state.changed:
             self._untold.put_nowait(state)
 
+    async def _paused(self, seconds: float) -> bool:
+        """Wait a while, with jitter; False when it is time to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311 - jitter
+                await self._stopping.wait()
+        return not self._stopping.is_set()
+
     async def _beat_on(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat * random.uniform(0.9, 1.0))  # noqa: S311 - jitter
+        while await self._paused(self._heartbeat):
             try:
                 for state in await self._store.beat(list(self.sockets())):
                     self._note(state)
@@ -110,8 +117,7 @@ class Presence:
                 log.warning("presence.beat_failed", error=str(error))
 
     async def _sweep_on(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        while await self._paused(_SWEEP_SECONDS):
             try:
                 await self.sweep()
             except TransientError as error:
@@ -136,11 +142,13 @@ class Presence:
         return None
 
     async def _tell_on(self) -> None:
-        while True:
+        going = True
+        while going:
             states = [await self._untold.get()]
             while not self._untold.empty():
                 states.append(self._untold.get_nowait())
-            await self._tell(states)
+            going = None not in states
+            await self._tell([state for state in states if state is not None])
 
     async def _tell(self, states: list[PresenceState]) -> None:
         if not states:
