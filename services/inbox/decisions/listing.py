@@ -103,8 +103,9 @@ def select(filters: Filters, viewer: Viewer, after: Position | None) -> Selectio
     if filters.unread is not None:
         query["unread"] = {"$gt": 0} if filters.unread else 0
     clauses: list[Query] = []
-    if filters.q is not None and filters.q.strip():
-        clauses.append(_search(filters.q.strip()))
+    words = (filters.q or "").replace("\0", "").strip()  # BSON has no NUL in patterns
+    if words:
+        clauses.append(_search(words))
     field, direction = _FIELDS[filters.order], -1 if filters.order is Sort.NEWEST else 1
     if after is not None:
         clauses.extend(_beyond(field, direction, after))

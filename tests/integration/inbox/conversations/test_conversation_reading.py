@@ -126,6 +126,8 @@ async def test_search_finds_names_phones_and_last_lines(office: Office):
         (phone[:12], sorted([luz, ana])),
         (f"%2B{phone}", [luz]),
         (".*", []),
+        ("lu%00cia", [luz]),
+        ("%20", sorted([luz, ana])),
     ):
         assert sorted(await office.sue.ids(f"view=on_hold&q={query}")) == expected, query
 
