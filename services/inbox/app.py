@@ -26,7 +26,7 @@ from services.inbox.storage.passwords import Passwords
 from services.inbox.workflows.agents import Agents
 from services.inbox.workflows.directory import Directory
 from services.inbox.workflows.follow_ups import FollowUps
-from services.inbox.workflows.hooks import ConversationHooks, NoConversations
+from services.inbox.workflows.hooks import ConversationHooks
 from services.inbox.workflows.keyset import publish_keyset
 from services.inbox.workflows.numbers import Numbers
 from services.inbox.workflows.people import People
@@ -170,7 +170,7 @@ def build_conversations(base: Foundation) -> tuple[Conversations, Part]:
     return conversations, part
 
 
-def build_desk(base: Foundation, conversations: Conversations) -> Part:
+def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Part]:
     """What people do with conversations."""
     desk = Desk(
         base.database,
@@ -180,7 +180,7 @@ def build_desk(base: Foundation, conversations: Conversations) -> Part:
         ids=base.ids,
         clock=now,
     )
-    return Part(routers=desk.routers, prepare=(desk.store.ensure_indexes,))
+    return desk, Part(routers=desk.routers, prepare=(desk.store.ensure_indexes,))
 
 
 class Service:
@@ -194,8 +194,9 @@ class Service:
         self._runtime = conversations.runtime
         self.halted = self._runtime.halted
         self.broker = conversations.broker
-        people = build_people(base, NoConversations())
-        parts = [people.part, chats, build_desk(base, conversations)]
+        desk, calls = build_desk(base, conversations)
+        people = build_people(base, desk.releasing)
+        parts = [people.part, chats, calls]
         self._startup = Startup(parts, self.halted)
         self._components = Components(
             _Closing(base.client.close),

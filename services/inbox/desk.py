@@ -20,6 +20,7 @@ from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.labelling import Labelling
 from services.inbox.workflows.reading import Reading
+from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.sending import MediaCatalogue, Sending
 from shared.ids import IdHasher
 from shared.mongo.client import Database
@@ -49,6 +50,7 @@ class Desk:
         self.reading = Reading(conversations, self.store, ThreadStore(database), names)
         self.actions = Actions(changing, directory)
         self.sending = Sending(changing, MessageStore(database), media)
+        self.releasing = Releasing(changing, self.store)
         self.labelling = Labelling(changing, contacts, self.store)
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (

@@ -14,24 +14,25 @@ def subscribe_all(
     broker: KafkaBroker, runtime: ConsumerRuntime, intake: Intake, outcomes: Outcomes
 ) -> None:
     """One group per topic: a rebalance of one does not stop the others."""
+    prefix = runtime.settings.topic_prefix
     subscribe(
         broker,
         topics.INBOUND,
-        group="atrio-inbox-inbound",
+        group=f"{prefix}atrio-inbox-inbound",
         handler=intake.handle,
         runtime=runtime,
     )
     subscribe(
         broker,
         topics.DELIVERY_EVENTS,
-        group="atrio-inbox-delivery",
+        group=f"{prefix}atrio-inbox-delivery",
         handler=outcomes.on_delivery_events,
         runtime=runtime,
     )
     subscribe(
         broker,
         topics.ROUTING_DECISIONS,
-        group="atrio-inbox-routing",
+        group=f"{prefix}atrio-inbox-routing",
         handler=outcomes.on_decisions,
         runtime=runtime,
     )

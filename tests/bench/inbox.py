@@ -29,6 +29,7 @@ from pymongo import UpdateOne
 
 from deploy.local.home import ROOT
 from services.inbox.assembly import Conversations
+from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.directory import EntityKind, NumberEntry
 from shared.contracts.envelope import Envelope, timestamp
@@ -201,6 +202,7 @@ async def ours(prefix: str, database_name: str, count: int) -> dict[str, float]:
     )
     relax_collector()  # as every service does
     await conversations.prepare()
+    await ConversationStore(client[database_name]).ensure_indexes()
     await publisher.start()
     loops = [
         asyncio.create_task(conversations.log.run()),

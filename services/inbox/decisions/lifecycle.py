@@ -29,6 +29,7 @@ class Trigger(StrEnum):
     CLOSE = "close"
     HOLD = "hold"
     HOLDER_LOST = "holder_lost"
+    RELEASED = "released"
     TRANSFER_AGENT = "transfer_agent"
     TRANSFER_TEAM = "transfer_team"
     BOT = "bot"
@@ -68,6 +69,9 @@ TABLE: dict[tuple[Status, Trigger], Row] = {
     (ON_HOLD, Trigger.CLOSE): Row(CLOSED, _CLOSED),
     (OPEN, Trigger.HOLD): Row(ON_HOLD, _HELD),
     (OPEN, Trigger.HOLDER_LOST): Row(ON_HOLD, _HELD),
+    # The agent or the team was deleted.
+    (OPEN, Trigger.RELEASED): Row(ON_HOLD, _HELD),
+    (ON_HOLD, Trigger.RELEASED): Row(ON_HOLD, _HELD),
     (OPEN, Trigger.TRANSFER_AGENT): Row(OPEN, _TO_AGENT, By.TRANSFER),
     (ON_HOLD, Trigger.TRANSFER_AGENT): Row(OPEN, _TO_AGENT, By.TRANSFER),
     (OPEN, Trigger.TRANSFER_TEAM): Row(ON_HOLD, _TO_TEAM),
@@ -143,6 +147,9 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
             return _held_by(after, move.agent)
         case Trigger.TRANSFER_TEAM:
             return evolve(after, assignee=None, team=move.team)
+        case Trigger.RELEASED:
+            waiting = conversation.waiting_since or at
+            return evolve(after, assignee=None, team=None, waiting_since=waiting)
         case Trigger.HOLD:
             return evolve(after, assignee=None, held_by_agent=True)
         case Trigger.HANDOFF | Trigger.HOLDER_LOST | Trigger.BOT:

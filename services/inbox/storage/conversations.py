@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
 from services.inbox.model.conversation import Conversation
+from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
-from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
+from services.inbox.storage.messages import CHANGES, PENDING
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
 _ON_HOLD = {"status": Status.ON_HOLD.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
+_OF_TENANT = (MESSAGES, ACTIVITIES, CONVERSATIONS, CONTACTS, IDENTITIES, PENDING, CHANGES)
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
 
@@ -60,6 +63,7 @@ class ConversationStore:
     """Reads by query: of the state alone, without what is in the outbox."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._collection = database[CONVERSATIONS]
 
     async def ensure_indexes(self) -> None:
@@ -96,6 +100,27 @@ class ConversationStore:
         with transient_errors():
             docs = await self._collection.find(query, {"outbox": 0}).to_list(None)
         return [_conversation(doc) for doc in docs]
+
+    async def has_active(self, tenant: str, number: str) -> bool:
+        """Whether a number has a conversation that is not closed."""
+        with transient_errors():
+            found = await self._collection.find_one(
+                {"tenant": tenant, "number": number, "status": {"$in": _ACTIVE}}, {"_id": 1}
+            )
+        return found is not None
+
+    async def ids_of(self, tenant: str, holder: Document, statuses: Sequence[Status]) -> list[str]:
+        """The conversations of a holder or a team in some statuses."""
+        query = {"tenant": tenant, **holder, "status": {"$in": [s.value for s in statuses]}}
+        with transient_errors():
+            docs = await self._collection.find(query, {"_id": 1}).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def erase(self, tenant: str) -> None:
+        """Deletes all that is kept of a tenant's conversations."""
+        with transient_errors():
+            for name in _OF_TENANT:
+                await self._database[name].delete_many({"tenant": tenant})
 
     async def active(
         self, tenant: str | None, *, after: tuple[str, str] | None, limit: int

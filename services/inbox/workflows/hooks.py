@@ -23,19 +23,3 @@ class ConversationHooks(Protocol):
     async def erase_tenant(self, tenant: str) -> None:
         """The tenant is erased: everything that the conversations hold of it goes."""
         ...
-
-
-class NoConversations:
-    """There are none."""
-
-    async def has_open_chats(self, tenant: str, number_id: str) -> bool:  # noqa: ARG002
-        return False
-
-    async def release_agent(self, tenant: str, agent_id: str) -> None:
-        """Nothing to release."""
-
-    async def release_team(self, tenant: str, team_id: str) -> None:
-        """Nothing to release."""
-
-    async def erase_tenant(self, tenant: str) -> None:
-        """Nothing to erase."""
