@@ -6,10 +6,10 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.contracts.errors import EnvelopeError
+from shared.value import value
 
 TYPE_PREFIX = "atrio."
 TYPE_SUFFIX = ".v1"
@@ -34,7 +34,7 @@ def parse_timestamp(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """The attributes of one event.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from shared.contracts.envelope import Headers
 from shared.contracts.topics import Topic
+from shared.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutRecord:
     """What a publisher sends. A None value is a tombstone."""
 
@@ -18,7 +17,7 @@ class OutRecord:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InRecord:
     """What a consumer reads; `topic` is the name on the broker, header values are raw bytes."""
 

@@ -43,13 +43,14 @@ from shared.mongo.client import (
     transient_errors,
     unacknowledged_by_majority,
 )
+from shared.value import open_value, value
 
 _TOPICS = {topic.base: topic for topic in topics.ALL}
 _REMEMBERED = 200_000
 ROUNDS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LogRecord:
     """A record of an entry: stored in the outbox, sent byte for byte the same each time."""
 
@@ -75,7 +76,7 @@ class LogRecord:
         return cls(_TOPICS[doc["t"]], doc["k"], doc["b"], Envelope(*doc["e"]))
 
 
-@dataclass(frozen=True)
+@open_value
 class _Whole:
     collection: str
     document: Document
@@ -87,17 +88,17 @@ class _Whole:
         return RawBSONDocument(bson.encode(self.document))
 
 
-@dataclass(frozen=True)
+@open_value
 class Insert(_Whole):
     """Creates a document; that it is there already is fine."""
 
 
-@dataclass(frozen=True)
+@open_value
 class Put(_Whole):
     """Replaces a document where its `v` is below this one's, or creates it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Patch:
     """Sets members of a document of another log, guarded by `guard` < `version`."""
 
@@ -108,7 +109,7 @@ class Patch:
     members: Document
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PatchAll:
     """Sets members of all documents of `query` whose `v` is below `version`."""
 
@@ -124,7 +125,7 @@ _KINDS: dict[str, type[DocumentWrite]] = {"i": Insert, "p": Put, "s": Patch, "e"
 _TAGS = {kind: tag for tag, kind in _KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One event with every effect that it has.
 
@@ -172,7 +173,7 @@ def _write_from_document(stored: list[Any]) -> DocumentWrite:
     return _KINDS[tag](*members)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Head:
     """A loaded document: its state without `version` and `outbox`, and what is unpublished."""
 
@@ -182,7 +183,7 @@ class Head:
     unpublished: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """A compare-and-set: `expected` 0 creates the document."""
 
@@ -198,7 +199,7 @@ class Change:
         return self.entries[-1].version if self.entries else self.expected
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Publication:
     """Entries of one head to publish; `entries` are in version order and end at `version`."""
 
@@ -225,7 +226,7 @@ class RunPublisher(Protocol):
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step(Generic[T]):
     """What a decision on one head comes to: a result, and the change to make (None: nothing)."""
 

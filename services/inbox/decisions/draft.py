@@ -9,9 +9,9 @@ from typing import Any
 from services.inbox.decisions.lifecycle import Move, moved, row_of
 from services.inbox.model.conversation import Conversation, LastLine, Message
 from services.inbox.model.events import ActorRef, Command, Emitted, Standing
-from services.inbox.model.evolve import evolve
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Status
+from shared.value import evolve
 
 
 class Draft:

@@ -23,12 +23,12 @@ from services.inbox.model.conversation import (
     Message,
 )
 from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
-from services.inbox.model.evolve import evolve
 from services.inbox.model.items import Assignment, Fact, Incoming, Item
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By
 from shared.contracts.events import EventType as E
 from shared.contracts.views import MessageStatus, Status
+from shared.value import evolve, value
 
 EVENTS_PER_CHANGE = 100
 BYTES_PER_CHANGE = 1_000_000
@@ -72,7 +72,7 @@ class MessageIndex:
         return next((m for m in map(self.get, refs) if m is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Surroundings:
     """What a fold needs beside the conversation and its messages.
 

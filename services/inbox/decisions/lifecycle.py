@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 from services.inbox.model.conversation import Conversation
-from services.inbox.model.evolve import evolve
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Role, Status
+from shared.value import evolve
 
 _HOLDERS_KEPT = 10
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +23,12 @@ from services.inbox.model.items import (
 from shared.contracts.errors import PermanentError
 from shared.contracts.inbound import InboundType
 from shared.ids import IdHasher
+from shared.value import value
 
 CONTENT_LIMIT = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Relink:
     """Meta says that two identities are one user."""
 
@@ -36,7 +36,7 @@ class Relink:
     current: Person
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parsed:
     """An item and whose it is. `item` None: only people are told of, or it is just recorded."""
 
@@ -48,7 +48,7 @@ class Parsed:
     relink: Relink | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recorded:
     """A change that is kept as it came: calls, groups, account and template updates, ..."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from shared.contracts.views import MessageStatus, Status
+from shared.value import open_value, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContactSnapshot:
     """What a conversation shows of its contact, as of its last event."""
 
@@ -21,7 +21,7 @@ class ContactSnapshot:
     blocked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LastLine:
     """The newest message in a list's row."""
 
@@ -34,7 +34,7 @@ class LastLine:
     status: MessageStatus | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AnsweredKey:
     """An `Idempotency-Key` and what it was answered with."""
 
@@ -44,7 +44,7 @@ class AnsweredKey:
     message_id: str | None = None
 
 
-@dataclass(frozen=True)
+@open_value
 class Conversation:
     """The state at `version`. `assignee` of a closed conversation is its last holder.
 
@@ -82,7 +82,7 @@ class Conversation:
     answered: tuple[AnsweredKey, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Media:
     """A file of a message; `id` is the tenant's own media id once it is stored."""
 
@@ -100,7 +100,7 @@ class Media:
     duration_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stamp:
     """Orders facts of one kind on one message: Meta's time, then the fact's own wamid."""
 
@@ -111,7 +111,7 @@ class Stamp:
         return other is None or (self.at, self.wamid) > (other.at, other.wamid)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReactionState:
     """The newest reaction of one reactor; `emoji` None: it was taken back."""
 
@@ -121,21 +121,21 @@ class ReactionState:
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendFailure:
     code: int | str
     title: str | None = None
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthorRef:
     kind: Literal["contact", "agent", "bot", "phone", "system"]
     id: str | None = None
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """A message at the event version `v`.
 

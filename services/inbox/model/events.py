@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +9,10 @@ from services.inbox.model.conversation import Conversation, Message
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By, EventType
 from shared.contracts.views import ActorKind, Status
+from shared.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ActorRef:
     """Who did it. The name is joined when the event is rendered."""
 
@@ -25,7 +25,7 @@ CUSTOMER = ActorRef(ActorKind.CUSTOMER)
 ROUTING = ActorRef(ActorKind.ROUTING)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """Where the conversation stood before."""
 
@@ -34,7 +34,7 @@ class Standing:
     team: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """Something for delivery to do; `payload` fits the command's model."""
 
@@ -42,7 +42,7 @@ class Command:
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Emitted:
     """One event of a conversation: its state after it, and every effect.
 

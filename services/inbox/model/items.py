@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from services.inbox.model.conversation import Media, SendFailure, Stamp
 from shared.contracts.events import RoutingDecision
 from shared.contracts.views import MessageStatus
+from shared.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Person:
     """A WhatsApp user as one webhook shows them. Any member may be absent."""
 
@@ -25,7 +25,7 @@ class Person:
         return bool(self.user_id or self.wa_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Body:
     """What a message says, whoever wrote it."""
 
@@ -35,7 +35,7 @@ class Body:
     content: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Incoming:
     """A message of the customer, or an echo of what the business wrote on its phone.
 
@@ -61,7 +61,7 @@ class Incoming:
         return self.origin == "customer"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StatusFact:
     """A status webhook: Meta's word on an outgoing message."""
 
@@ -70,7 +70,7 @@ class StatusFact:
     error: SendFailure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReactionFact:
     kind: Literal["contact", "agent"]
     by: str | None
@@ -78,18 +78,18 @@ class ReactionFact:
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EditFact:
     body: Body
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RevokeFact:
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutcomeFact:
     """Delivery's word on an outgoing message."""
 
@@ -101,7 +101,7 @@ class OutcomeFact:
     error: SendFailure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MediaFact:
     media_id: str | None
     at: datetime
@@ -116,7 +116,7 @@ class MediaFact:
 MessageFact = StatusFact | ReactionFact | EditFact | RevokeFact | OutcomeFact | MediaFact
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact:
     """Something about a message that may not be here yet.
 
@@ -129,7 +129,7 @@ class Fact:
     fact: MessageFact
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Assignment:
     """A decision of routing to apply."""
 

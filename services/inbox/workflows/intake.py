@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -23,9 +24,13 @@ from shared.contracts.records import InRecord
 from shared.faults import FaultPoints, NoFaults
 from shared.ids import IdHasher
 from shared.mongo.headlog import HeadLog, Insert, Publication, Put
+from shared.value import value
+
+_joining: ContextVar[frozenset[str]] = ContextVar("joining", default=frozenset())
+"""The facts that the calls above are applying."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Source:
     """A parsed item and the record that it came in, to keep it as it came."""
 
@@ -62,7 +67,6 @@ class Intake:
         self._ids = ids
         self._count = count
         self._faults = faults or NoFaults()
-        self._joining: set[str] = set()
 
     async def handle(self, records: Sequence[InRecord]) -> None:
         """Applies a batch and publishes what it changed; then the offsets may be committed.
@@ -230,16 +234,17 @@ class Intake:
         found = [
             fact
             for fact in await self._pending.waiting_for(sorted(set(refs)))
-            if fact.key not in self._joining
+            if fact.key not in _joining.get()
         ]
         if not found:
             return
-        keys = [fact.key for fact in found]
-        self._joining.update(keys)
+        # Only the publications of this very join skip the facts. Another one of this process does
+        # not rely on it: once that one is remembered, nobody would repeat a join that failed.
+        token = _joining.set(_joining.get() | {fact.key for fact in found})
         try:
             await self._join(found)
         finally:
-            self._joining.difference_update(keys)
+            _joining.reset(token)
 
     async def _join(self, facts: Sequence[PendingFact]) -> None:
         homes = await self._messages.conversations_of(sorted({r for f in facts for r in f.refs}))
