@@ -18,6 +18,7 @@ from services.inbox.workflows.changing import Changing, conversation_at
 from services.inbox.workflows.contacts import Want
 from shared.contracts.directory import EntityKind, NumberEntry
 from shared.contracts.envelope import Envelope, read_envelope, timestamp
+from shared.contracts.errors import TransientError
 from shared.contracts.events import EventType
 from shared.contracts.inbound import InboundType
 from shared.contracts.records import InRecord
@@ -33,6 +34,7 @@ from tests.support.schedule import DEADLINE_SECONDS, Script
 from tests.support.scripted_publisher import ScriptedPublisher
 
 NUMBER = "number"
+_EXPECTED = (asyncio.CancelledError, TransientError)
 ANA = ActorRef(ActorKind.AGENT, "ana")
 
 
@@ -224,9 +226,10 @@ class Pod:
         return self._start(self._label(self._world.conversation(who), name))
 
     async def _label(self, conversation_id: str, name: str) -> None:
-        async def decide(head: Head | None) -> Step[None]:
+        async def decide(head: Head | None) -> Step[bool]:
             conversation = conversation_at(head)
-            assert conversation is not None
+            if conversation is None:
+                return Step(result=False)
             draft = Draft(conversation, self._world.now)
             if name not in conversation.labels:
                 labels = (*conversation.labels, name)
@@ -235,10 +238,10 @@ class Pod:
                     replace(conversation, labels=labels),
                     actor=ANA,
                 )
-            return self._changing.step(head, draft, None)
+            return self._changing.step(head, draft, result=True)
 
-        await self.inbox.log.change(conversation_id, decide)
-        self._world.answered.add((conversation_id, name))
+        if await self.inbox.log.change(conversation_id, decide):
+            self._world.answered.add((conversation_id, name))
 
     def sweep(self) -> asyncio.Task[None]:
         """A sweep, ten seconds later: everything that is in an outbox is old by then."""
@@ -267,5 +270,7 @@ class Pod:
         tasks = [*self._tasks, *self.inbox.log._background, *self.inbox.contacts._background]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, _EXPECTED):
+                raise outcome
         self._tasks.clear()

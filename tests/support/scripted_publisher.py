@@ -88,7 +88,8 @@ class Late:
 
     async def land(self, count: int | None = None) -> None:
         """The first `count` records of each run arrive at the broker."""
-        assert self._publisher is not None, "nothing was published"
+        if self._publisher is None:
+            return  # nothing was published
         landing = [run[:count] for run in self._orphans]
         self._orphans = [run[len(gone) :] for run, gone in zip(self._orphans, landing, strict=True)]
         assert all(await self._publisher.deliver(landing))
