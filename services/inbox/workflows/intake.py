@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -24,12 +24,13 @@ from shared.contracts.records import InRecord
 from shared.faults import FaultPoints, NoFaults
 from shared.ids import IdHasher
 from shared.mongo.headlog import HeadLog, Insert, Publication, Put
+from shared.value import value
 
 _joining: ContextVar[frozenset[str]] = ContextVar("joining", default=frozenset())
 """The facts that the calls above are applying."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Source:
     """A parsed item and the record that it came in, to keep it as it came."""
 
