@@ -17,7 +17,13 @@ from shared.contracts.inbound import InboundType, QuarantineReason
 
 OBJECT = "whatsapp_business_account"
 MESSAGES = "messages"
-ECHO_FIELDS = frozenset({"smb_message_echoes", "message_echoes"})
+_ECHOES = (("message_echoes", InboundType.ECHO), ("errors", InboundType.CHANGE))
+ARRAYS: dict[str, tuple[tuple[str, InboundType], ...]] = {
+    MESSAGES: (("messages", InboundType.MESSAGE), ("statuses", InboundType.STATUS), *_ECHOES),
+    "smb_message_echoes": _ECHOES,
+    "message_echoes": _ECHOES,
+}
+"""What to look for in the fields that are more than a change."""
 # What stands around the elements in a value, and says nothing by itself.
 SURROUNDINGS = frozenset({"messaging_product", "metadata", "contacts"})
 MAX_DEPTH = 64
@@ -173,17 +179,13 @@ class _Value:
 
     def split(self, out: Split) -> None:
         before = len(out.items) + len(out.rejects)
-        if self.field == MESSAGES:
-            self._each("messages", InboundType.MESSAGE, out)
-            self._each("statuses", InboundType.STATUS, out)
-            self._each("message_echoes", InboundType.ECHO, out)
-            self._each("errors", InboundType.CHANGE, out)
-        elif self.field in ECHO_FIELDS:
-            self._each("message_echoes", InboundType.ECHO, out)
-            self._each("errors", InboundType.CHANGE, out)
-        else:
-            for name in self._arrays():
-                self._each(name, InboundType.CHANGE, out)
+        arrays = ARRAYS.get(self.field)
+        if arrays is None:
+            arrays = tuple((name, InboundType.CHANGE) for name in self._arrays())
+        for name, kind in arrays:
+            elements = self.value.get(name)
+            if elements is not None:
+                self._each(elements, kind, out)
         if len(out.items) + len(out.rejects) == before:
             out.items.append(self._change(self.value))
 
@@ -195,10 +197,7 @@ class _Value:
             return names
         return []
 
-    def _each(self, name: str, kind: InboundType, out: Split) -> None:
-        elements = self.value.get(name)
-        if elements is None:
-            return
+    def _each(self, elements: object, kind: InboundType, out: Split) -> None:
         if not isinstance(elements, list):
             out.rejects.append(Reject(QuarantineReason.UNEXPECTED_SHAPE, self.phone_number_id))
             return
