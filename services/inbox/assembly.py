@@ -112,7 +112,6 @@ class Conversations:
             self.pending,
             self.changes,
             self.identities,
-            self.loads,
             self.parking,
         ):
             await store.ensure_indexes()

@@ -6,6 +6,7 @@ Plain dicts for speed (a message costs one of each); tests hold them to `shared.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 from services.inbox.model.conversation import (
@@ -36,6 +37,7 @@ class Names(Protocol):
     def number(self, tenant: str, number: str) -> NumberEntry | None: ...
 
 
+@lru_cache(maxsize=4096)
 def iso(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and `Z`; `moment` must be in UTC.
 

@@ -53,7 +53,7 @@ class IdentityStore:
 
     def key(self, tenant: str, identity: Identity) -> str:
         """The document's id: a keyed hash, since the value is personal data."""
-        return self._ids.of("identity", tenant, identity.kind.value, identity.value)
+        return self._ids.known("identity", tenant, identity.kind.value, identity.value)
 
     async def find(self, keys: Iterable[str]) -> dict[str, Known]:
         """What is known of each identity key."""

@@ -11,17 +11,14 @@ from shared.mongo.client import Database, transient_errors
 
 
 class Loads:
-    """One indexed count per agent; the truth that routing's own slots are a cache of."""
+    """One indexed count per agent; the truth that routing's own slots are a cache of.
+
+    The index is that of the holder's own list (`storage.conversations`).
+    """
 
     def __init__(self, database: Database, directory: DirectoryView) -> None:
         self._conversations = database[CONVERSATIONS]
         self._directory = directory
-
-    async def ensure_indexes(self) -> None:
-        with transient_errors():
-            await self._conversations.create_index(
-                [("tenant", 1), ("assignee", 1), ("status", 1)], name="holder"
-            )
 
     async def free_slots(self, agents: Sequence[tuple[str, str]]) -> dict[str, int]:
         """Room by agent, for (tenant, agent) pairs; 0 for whom routing may not choose."""
