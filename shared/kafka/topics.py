@@ -22,7 +22,9 @@ class TopicMismatchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class WantedTopic:
+    """A topic as it is to be on the broker."""
+
     name: str
     partitions: int
     config: dict[str, str]
@@ -32,9 +34,10 @@ def _milliseconds(span: timedelta | None) -> str:
     return "-1" if span is None else str(int(span.total_seconds() * 1000))
 
 
-def _wanted(
-    settings: KafkaSettings, topics: Iterable[Topic], partitions: int | None
-) -> list[_Wanted]:
+def wanted_topics(
+    settings: KafkaSettings, topics: Iterable[Topic] = ALL, partitions: int | None = None
+) -> list[WantedTopic]:
+    """Every declared topic and its dead-letter topic, with their settings."""
     wanted = []
     size = {"max.message.bytes": str(MAX_RECORD_BYTES + 128 * 1024)}
     for topic in topics:
@@ -46,13 +49,13 @@ def _wanted(
             }
         else:
             config = {"cleanup.policy": "delete", "retention.ms": _milliseconds(topic.retention)}
-        wanted.append(_Wanted(settings.topic_name(topic), count, config | size))
+        wanted.append(WantedTopic(settings.topic_name(topic), count, config | size))
         if topic.dead_letters:
             dead = {
                 "cleanup.policy": "delete",
                 "retention.ms": _milliseconds(DEAD_LETTER_RETENTION),
             }
-            wanted.append(_Wanted(settings.dead_name(topic), count, dead | size))
+            wanted.append(WantedTopic(settings.dead_name(topic), count, dead | size))
     return wanted
 
 
@@ -64,7 +67,7 @@ async def ensure_topics(
     Raises TopicMismatchError when a topic has another number of partitions than declared: adding
     one would let version 7 of a conversation overtake 6. Raises KafkaError when Kafka is away.
     """
-    wanted = _wanted(settings, topics, partitions)
+    wanted = wanted_topics(settings, topics, partitions)
     admin = AIOKafkaAdminClient(client_id="atrio-topics", **settings.client_options())
     try:
         await admin.start()
@@ -94,7 +97,7 @@ async def ensure_topics(
     return created
 
 
-async def _check_partitions(admin: AIOKafkaAdminClient, wanted: list[_Wanted]) -> None:
+async def _check_partitions(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> None:
     if not wanted:
         return
     found = {
