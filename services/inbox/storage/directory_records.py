@@ -31,7 +31,7 @@ from shared.contracts.events import AgentAvailability, EventType
 from shared.contracts.topics import AGENT_EVENTS, CREDENTIALS, DIRECTORY
 from shared.mongo.headlog import LogRecord
 
-SOURCE = "atrio/inbox"
+SOURCE = "inbox"
 
 
 def entry_of(entity: Entity) -> Payload:
