@@ -1,0 +1,38 @@
+"""`python -m tests.fault`: the fault test by itself, longer or harder than in the suite."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fault.report import print_report
+from tests.fault.run import Plan, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    parser.add_argument("--seconds", type=float, default=45.0, help="of load, at least")
+    parser.add_argument("--customers", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
+    parser.add_argument("--parts", default="", metavar="A,B", help="kill only these")
+    parser.add_argument("--home", type=Path, help="keep data and logs here (an empty folder)")
+    options = parser.parse_args()
+    home = options.home or Path(tempfile.mkdtemp(prefix="atrio-fault-"))
+    plan = Plan(home.resolve(), options.seed, options.seconds, options.customers, options.rate)
+    if options.parts:
+        plan = Plan(
+            plan.home, plan.seed, plan.seconds, plan.customers, plan.rate,
+            tuple(options.parts.split(",")),
+        )  # fmt: skip
+    print(f"seed {plan.seed}, logs in {plan.home / 'logs'}", flush=True)
+    outcome = asyncio.run(run(plan, lambda line: print(line, flush=True)))
+    return 0 if print_report(plan, outcome) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A whole system of its own: servers, the fake Graph and the five services as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from deploy.local import services
+from deploy.local.home import Home
+from deploy.local.ports import INFRASTRUCTURE, NAMES, Ports
+from deploy.local.processes import free_port, running_pid
+from deploy.local.stack import Stack, ensure, shut_down
+
+ATRIO: Final = ("ingest", "inbox", "routing", "notifier", "delivery")
+_KEPT: Final = {"ATRIO_CACHE"}
+_GIVEN: Final = {
+    "ATRIO_GRAPH_KEPT_REQUESTS": "200000",
+    "ATRIO_GRAPH_KEPT_MESSAGES": "200000",
+}
+
+
+class System:
+    """Started with `start`, hurt with `kill`, mended with `restore`."""
+
+    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+        self.home = Home(folder)
+        self.ports = Ports(_free_ports())
+        self._tell = tell
+        self.stack = Stack(self.home, self.ports)
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    async def start(self) -> None:
+        """Servers, topics, the fake Graph, services; returns when all are ready."""
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
+        self.stack = ensure(self.home.path, self.ports, tell=self._tell)
+        services.create_topics(self.stack, self._tell)
+        services.start(("graph", *ATRIO), self.stack, self._tell)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, without a word before."""
+        pid = running_pid(self.home.pid_file(name))
+        if pid is None:
+            raise RuntimeError(f"{name} does not run: it ended by itself")
+        os.kill(pid, signal.SIGKILL)
+
+    async def restore(self, name: str) -> None:
+        """Start a killed part again; returns when it answers."""
+        if name in INFRASTRUCTURE:
+            await asyncio.to_thread(ensure, self.home.path, self.ports, (name,), _silent)
+        else:
+            await asyncio.to_thread(services.start, (name,), self.stack, _silent)
+
+    async def unready(self) -> list[str]:
+        """The services that do not call themselves ready now."""
+        states = await asyncio.gather(
+            *(asyncio.to_thread(services.is_ready, self.ports[name]) for name in ATRIO)
+        )
+        return [name for name, ready in zip(ATRIO, states, strict=True) if not ready]
+
+    def dead(self) -> list[str]:
+        """The parts that ended by themselves."""
+        parts = (*INFRASTRUCTURE, "graph", *ATRIO)
+        return [name for name in parts if running_pid(self.home.pid_file(name)) is None]
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(shut_down, self.home, ("graph", *ATRIO))
+        await asyncio.to_thread(shut_down, self.home, INFRASTRUCTURE)
+
+
+def _silent(_line: str) -> None:
+    return
+
+
+def _free_ports() -> dict[str, int]:
+    chosen: dict[str, int] = {}
+    for name in NAMES:
+        port = free_port()
+        while port in chosen.values():
+            port = free_port()
+        chosen[name] = port
+    return chosen
+
+
+@contextlib.contextmanager
+def plain_environment() -> Iterator[None]:
+    """Nothing of the caller's own `ATRIO_*` reaches the processes: a run repeats anywhere."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("ATRIO_")}
+    for name in before.keys() - _KEPT:
+        del os.environ[name]
+    os.environ.update(_GIVEN)
+    try:
+        yield
+    finally:
+        for name in _GIVEN:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+async def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Poll until something holds; whether it did in time."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
