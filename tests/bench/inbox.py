@@ -28,7 +28,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pymongo import UpdateOne
 
 from deploy.local.home import ROOT
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.directory import EntityKind, NumberEntry

@@ -10,11 +10,12 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 from typing_extensions import override
 
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from services.inbox.decisions.fold import MessageIndex
 from services.inbox.storage.messages import overlay
 from services.inbox.workflows.intake import Intake, Source, _home, _pending
 from services.inbox.workflows.writer import Applied, ConversationWriter, Work
+from shared.mongo.client import Database
 from shared.mongo.headlog import Change, Head, HeadLog, Publication
 from tests.support.scripted_publisher import ScriptedPublisher
 
@@ -187,10 +188,14 @@ class RefoldWithoutLookUp(Conversations):
 # -- majority reads and writes
 
 
+def local(database: Database) -> Database:
+    """The database as its primary has it, whatever the majority has."""
+    return database.with_options(read_concern=ReadConcern("local"))
+
+
 class LocalReads(Conversations):
     def __init__(self, settings: Any, database: Any, publisher: Any, **rest: Any) -> None:
-        local = database.with_options(read_concern=ReadConcern("local"))
-        super().__init__(settings, local, publisher, **rest)
+        super().__init__(settings, local(database), publisher, **rest)
 
 
 class _CommitsOnOneNode(HeadLog):

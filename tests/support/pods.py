@@ -1,5 +1,7 @@
 """Pods of inbox in this process: the real `Conversations`, each with fault points of its own."""
 
+from __future__ import annotations
+
 import asyncio
 import uuid
 from collections.abc import Coroutine, Sequence
@@ -9,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from services.inbox.decisions.draft import Draft
 from services.inbox.decisions.parsing import Parsed, parse
 from services.inbox.model.events import ActorRef
@@ -58,7 +60,7 @@ class World:
     tenant: str = field(default_factory=lambda: f"t{uuid.uuid4().hex}")
     ids: IdHasher = field(default_factory=lambda: IdHasher("consistency"))
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    pods: list["Pod"] = field(default_factory=list)
+    pods: list[Pod] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     messages: dict[str, str] = field(default_factory=dict)
     """Conversation of every message that came, by the message's id."""
@@ -68,9 +70,11 @@ class World:
     _offset: int = 0
     _conversations: dict[int, str] = field(default_factory=dict)
 
-    def pod(self, rules: type[Conversations] | None = None) -> "Pod":
-        """A new process, by default with the rules of this world."""
-        made = Pod(self, rules or self.rules)
+    def pod(
+        self, rules: type[Conversations] | None = None, database: Database | None = None
+    ) -> Pod:
+        """A new process, by default with the rules and the database client of this world."""
+        made = Pod(self, rules or self.rules, self.database if database is None else database)
         self.pods.append(made)
         return made
 
@@ -179,7 +183,7 @@ class World:
 class Pod:
     """One process of inbox. A crash loses its memory and what it was doing, no more."""
 
-    def __init__(self, world: World, rules: type[Conversations]) -> None:
+    def __init__(self, world: World, rules: type[Conversations], database: Database) -> None:
         self._world = world
         self.script = Script()
         self.publisher = ScriptedPublisher(world.settings, world.publisher)
@@ -191,7 +195,7 @@ class Pod:
         )
         self.inbox = rules(
             world.settings,
-            world.database,
+            database,
             self.publisher,
             view=view,
             ids=world.ids,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from shared.kafka.publisher import Publisher
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from tests.support import left_out
 from tests.support.pods import World
 from tests.support.write_path_checker import violations

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from services.inbox.assembly import Conversations
+from services.inbox.app.conversations import Conversations
 from shared.contracts.errors import TransientError
 from tests.support import left_out
 from tests.support.pods import World

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from faststream.kafka import KafkaBroker
 
+from services.inbox.app.foundation import Foundation, Part, Stopping, now
 from services.inbox.handlers import subscribe_all
 from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.directory_view import DirectoryView
@@ -120,3 +121,29 @@ class Conversations:
         """Finishes what is being published."""
         await self.log.aclose()
         await self.contacts.aclose()
+
+
+def build_conversations(base: Foundation) -> tuple[Conversations, Part]:
+    """Conversations, and the consumers that change them."""
+    conversations = Conversations(
+        base.settings,
+        base.database,
+        base.publisher,
+        view=base.view,
+        ids=base.ids,
+        metrics=base.metrics,
+        faults=base.faults,
+        clock=now,
+    )
+
+    async def consume() -> None:
+        # Names, teams and bots come from the directory: nothing is folded without it.
+        await base.table.wait_caught_up(timedelta(days=365))
+        await conversations.runtime.start()
+
+    part = Part(
+        prepare=(conversations.prepare,),
+        run=(conversations.log.run, conversations.contacts.run, consume),
+        components=(Stopping(conversations.aclose), Stopping(conversations.runtime.aclose)),
+    )
+    return conversations, part

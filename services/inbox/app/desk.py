@@ -11,6 +11,8 @@ from services.inbox.api.contacts import contacts_router
 from services.inbox.api.conversations import conversations_router
 from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
+from services.inbox.app.conversations import Conversations
+from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.messages import MessageStore
@@ -59,3 +61,16 @@ class Desk:
             contacts_router(self.labelling, names),
             internal_router(self.store),
         )
+
+
+def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Part]:
+    """What people do with conversations."""
+    desk = Desk(
+        base.database,
+        base.directory,
+        conversations=conversations.log,
+        contacts=conversations.contacts,
+        ids=base.ids,
+        clock=now,
+    )
+    return desk, Part(routers=desk.routers, prepare=(desk.store.ensure_indexes,))

@@ -1,0 +1,71 @@
+"""Failovers of a real replica set of three nodes, with what the majority lacks rolled back."""
+
+import asyncio
+from typing import Final
+
+from deploy.local import mongod
+from deploy.local.replica_set import ReplicaSet
+
+PARAMETERS: Final = {"enableTestCommands": "1"}
+_FAIL_POINT: Final = "stopReplProducer"
+_DEADLINE_MS: Final = 10_000
+
+
+class Failover:
+    """Between `hold_back` and `fail_over` only the primary has what is written."""
+
+    def __init__(self, nodes: ReplicaSet) -> None:
+        self._nodes = nodes
+        self._killed: list[int] = []
+
+    async def hold_back(self) -> None:
+        """No secondary copies anything from now on; elections go on."""
+        await asyncio.to_thread(self._hold_back)
+
+    async def fail_over(self) -> None:
+        """Kills the primary; returns when a secondary has its place."""
+        await asyncio.to_thread(self._fail_over)
+
+    async def step_down(self) -> None:
+        """The primary hands over in an orderly way."""
+        await asyncio.to_thread(self._nodes.step_down)
+
+    async def restore(self) -> None:
+        """Starts what was killed, which rolls back what it alone has."""
+        await asyncio.to_thread(self._restore)
+
+    def _secondaries(self) -> list[int]:
+        primary = self._nodes.primary()
+        return [port for port in self._nodes.ports if port not in (primary, *self._killed)]
+
+    def _hold_back(self) -> None:
+        for port in self._secondaries():
+            with mongod.connect(port) as client:
+                set_ = client.admin.command("configureFailPoint", _FAIL_POINT, mode="alwaysOn")
+                client.admin.command(
+                    "waitForFailPoint",
+                    _FAIL_POINT,
+                    timesEntered=set_["count"] + 1,
+                    maxTimeMS=_DEADLINE_MS,
+                )
+
+    def _fail_over(self) -> None:
+        secondaries = self._secondaries()
+        self._killed.append(self._nodes.kill_primary())
+        for port in secondaries:
+            self._let_go(port)
+        with mongod.connect(secondaries[0]) as client:
+            client.admin.command("replSetStepUp")
+        self._nodes.primary()
+
+    def _restore(self) -> None:
+        for port in self._killed:
+            self._nodes.restart(port)
+        self._killed.clear()
+        for port in self._nodes.ports:
+            self._let_go(port)
+
+    @staticmethod
+    def _let_go(port: int) -> None:
+        with mongod.connect(port) as client:
+            client.admin.command("configureFailPoint", _FAIL_POINT, mode="off")
