@@ -44,8 +44,8 @@ class SendMessage(Payload):
 
     `message_id` goes into `biz_opaque_callback_data`. `type` and `body` are Meta's own: the
     request has `{"type": type, type: body}` (a list for `contacts`). With `media`, delivery puts
-    the uploaded id into `body["id"]`. `reply_to_wamid` becomes `context.message_id`. `attempt_base` is above 0 for a
-    resend that an agent asked for after `unknown` or `failed`.
+    the uploaded id into `body["id"]`. `reply_to_wamid` becomes `context.message_id`.
+    `attempt_base` is above 0 for a resend that an agent asked for after `unknown` or `failed`.
     """
 
     message_id: str

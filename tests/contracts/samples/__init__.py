@@ -1,0 +1,28 @@
+"""Every kind of record that the services produce, made by their own code from a fixed story.
+
+`python -m tests.contracts.samples` writes the files of `tests/contracts/golden/` that are missing:
+for a new type, or a file that was removed because its record gained members. What a golden file
+holds never goes away within a version.
+"""
+
+from __future__ import annotations
+
+from shared.contracts.records import OutRecord
+from tests.contracts.samples.conversations import contact_records, conversation_records
+from tests.contracts.samples.delivery import delivery_records
+from tests.contracts.samples.directory import agent_records, directory_records
+from tests.contracts.samples.ingest import inbound_records
+from tests.contracts.samples.routing import routing_records
+
+
+async def records() -> list[OutRecord]:
+    """At least one record of each type that is produced today."""
+    return [
+        *inbound_records(),
+        *conversation_records(),
+        *contact_records(),
+        *directory_records(),
+        *agent_records(),
+        *routing_records(),
+        *await delivery_records(),
+    ]
