@@ -86,8 +86,8 @@ class PresenceStore:
     async def _remember(self, agents: Sequence[tuple[str, str]]) -> None:
         # Before the socket is there: a pod that dies in between leaves a look too much.
         with guarded():
-            seconds, _ = await self._redis.raw.time()
-            when = seconds * 1000 + self._ttl_ms
+            seconds, micros = await self._redis.raw.time()
+            when = seconds * 1000 + micros // 1000 + self._ttl_ms
             await self._redis.raw.zadd(
                 self._due, {f"{tenant}/{agent}": when for tenant, agent in agents}, nx=True
             )
