@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.inbox.app import now
+from services.inbox.app.foundation import now
 from services.inbox.decisions.draft import Draft, blank
 from services.inbox.decisions.fold import MessageIndex, Surroundings, fold
 from services.inbox.decisions.lifecycle import Move, Trigger

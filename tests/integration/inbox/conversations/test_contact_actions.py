@@ -159,7 +159,7 @@ async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(share
 
 
 def _labelling(office: Office, contacts: HeadLog) -> Any:
-    from services.inbox.app import now
+    from services.inbox.app.foundation import now
     from services.inbox.app.desk import Desk
 
     base = office.base

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.inbox.app import now
+from services.inbox.app.foundation import now
 from services.inbox.decisions.lifecycle import Trigger, Viewer
 from services.inbox.decisions.listing import Filters, Position, Scope, Selection, Sort, select
 from services.inbox.storage.entries import CONVERSATIONS

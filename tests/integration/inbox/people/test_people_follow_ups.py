@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from services.inbox.app import Foundation, now
+from services.inbox.app.foundation import Foundation, now
 from services.inbox.model.entities import Agent, Number
 from services.inbox.model.errors import RefusedError
 from services.inbox.settings import InboxSettings
