@@ -75,9 +75,9 @@ test: check ## Everything that CI runs (ARGS go to pytest)
 bench: .venv/.synced ## The benchmarks, as ratios beside a bare-client floor
 	@$(RUN) -m tests.bench $(ARGS)
 
-.PHONY: bench-lists
-bench-lists: .venv/.synced ## The benchmark of the conversation lists
-	@$(RUN) -m tests.bench.lists $(ARGS)
+.PHONY: models
+models: ## Check the protocols' models (3 minutes; ARGS=all for the larger runs)
+	@cd models && $(PYTHON) run_all.py $(or $(ARGS),quick)
 
 .PHONY: clean
 clean: ## Remove what can be made again (not the data in .atrio)
