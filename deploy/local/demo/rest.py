@@ -57,6 +57,9 @@ class Rest:
     async def put(self, path: str, body: Json) -> Json:
         return await self._call("PUT", path, body=body)
 
+    async def patch(self, path: str, body: Json) -> Json:
+        return await self._call("PATCH", path, body=body)
+
     async def _call(
         self,
         method: str,

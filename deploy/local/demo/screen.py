@@ -18,7 +18,7 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
-        if not self.console.is_terminal:
+        if console is None and not self.console.is_terminal:
             self.console = Console(highlight=False, width=PAPER_WIDTH)
         self._began = time.monotonic()
         self.names: dict[str, str] = {}

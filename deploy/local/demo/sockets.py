@@ -27,6 +27,7 @@ class Viewer:
         self._screen = screen
         self._changed = asyncio.Condition()
         self._ended: str | None = None
+        self._welcomed = False
 
     async def read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Show every frame until the socket closes."""
@@ -43,10 +44,11 @@ class Viewer:
                 several = [(item["change"], item["event"]) for item in items]
             case _:
                 self._screen.frame(self.name, self.color, frame)
-                return
+                several = []
         for change, event in several:
             self._screen.event(self.name, self.color, change, event)
         async with self._changed:
+            self._welcomed = self._welcomed or frame.get("type") == "welcome"
             self.events += several
             self._changed.notify_all()
 
@@ -54,6 +56,16 @@ class Viewer:
         async with self._changed:
             self._ended = why
             self._changed.notify_all()
+
+    async def welcomed(self) -> None:
+        """Wait until the feed has begun: an earlier event is in the lists, not in the feed."""
+        async with self._changed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._changed.wait_for(lambda: self._welcomed or self._ended)
+        if not self._welcomed:
+            why = self._ended or f"was not welcomed in {PATIENCE_SECONDS:g} s"
+            raise LocalStackError(f"{self.name}'s socket {why}. See notifier's log (make logs).")
 
     async def seen(self, what: str, wanted: Callable[[str, Json], bool], since: int = 0) -> Json:
         """Wait for an event after the first `since`; `wanted` judges (change, event).
@@ -96,6 +108,7 @@ async def watching(
         await socket.send_json(hello)
         reading = asyncio.create_task(viewer.read(socket))
         try:
+            await viewer.welcomed()
             yield reading
         finally:
             reading.cancel()
