@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.fault.report import print_report
-from tests.fault.run import Plan, run
+from tests.fault.run import PARTS, Plan, Turn, run
 
 
 def main() -> int:
@@ -19,16 +19,22 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=45.0, help="of load, at least")
     parser.add_argument("--customers", type=int, default=300)
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
-    parser.add_argument("--parts", default="", metavar="A,B", help="kill only these")
+    parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help="hurt only these")
     parser.add_argument("--home", type=Path, help="keep data and logs here (an empty folder)")
+    parser.add_argument(
+        "--turns", default="kill,pairs,freeze", metavar="A,B", help="what is done, in turn"
+    )
     options = parser.parse_args()
     home = options.home or Path(tempfile.mkdtemp(prefix="atrio-fault-"))
-    plan = Plan(home.resolve(), options.seed, options.seconds, options.customers, options.rate)
-    if options.parts:
-        plan = Plan(
-            plan.home, plan.seed, plan.seconds, plan.customers, plan.rate,
-            tuple(options.parts.split(",")),
-        )  # fmt: skip
+    plan = Plan(
+        home.resolve(),
+        options.seed,
+        options.seconds,
+        options.customers,
+        options.rate,
+        tuple(options.parts.split(",")),
+        tuple(Turn(turn) for turn in options.turns.split(",")),
+    )
     print(f"seed {plan.seed}, logs in {plan.home / 'logs'}", flush=True)
     outcome = asyncio.run(run(plan, lambda line: print(line, flush=True)))
     return 0 if print_report(plan, outcome) else 1

@@ -270,14 +270,14 @@ def _check_shown(recording: Recording, verdict: Verdict) -> None:
             verdict.add(Kind.DUPLICATED, f"message {one.id} is shown twice")
         shown[one.id] = one
     stored = {one.id: one for one in recording.stored}
-    for message, one in stored.items():
+    for message, kept in stored.items():
         seen = shown.get(message)
         if seen is None:
             verdict.add(Kind.LOST, f"message {message} is stored and not shown")
-        elif (seen.conversation, seen.seq) != (one.conversation, one.seq):
+        elif (seen.conversation, seen.seq) != (kept.conversation, kept.seq):
             verdict.add(Kind.ALTERED, f"message {message} is shown in another place")
-        elif one.wamid in recording.reactions:
-            emoji = recording.reactions[one.wamid]
+        elif kept.wamid in recording.reactions:
+            emoji = recording.reactions[kept.wamid]
             if seen.emojis != ((emoji,) if emoji else ()):
                 verdict.add(Kind.LOST, f"message {message} shows {seen.emojis}, not its reaction")
     for message in shown.keys() - stored.keys():

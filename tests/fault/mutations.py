@@ -89,10 +89,10 @@ def _duplicate_told(it: Recording, rng: random.Random) -> Recording:
 def _swap_told(it: Recording, rng: random.Random) -> Recording:
     places: dict[str, list[int]] = defaultdict(list)
     seen = set()
-    for n, told in enumerate(it.told):
-        if (told.conversation, told.version) not in seen:
-            seen.add((told.conversation, told.version))
-            places[told.conversation].append(n)
+    for n, one in enumerate(it.told):
+        if (one.conversation, one.version) not in seen:
+            seen.add((one.conversation, one.version))
+            places[one.conversation].append(n)
     mine = rng.choice([numbers for numbers in places.values() if len(numbers) > 1])
     at = rng.randrange(len(mine) - 1)
     told = list(it.told)

@@ -132,8 +132,9 @@ async def found_office(session: aiohttp.ClientSession, url: str, *, capacity: in
     people = []
     for name, team_ids in members.items():
         role = "agent" if team_ids else "supervisor"
+        email = f"{name}@fault.test"
         body = {
-            "email": f"{name}@fault.test",
+            "email": email,
             "name": name.title(),
             "password": PASSWORD,
             "role": role,
@@ -141,7 +142,7 @@ async def found_office(session: aiohttp.ClientSession, url: str, *, capacity: in
             "capacity": capacity,
         }
         agent = await admin.create("/v1/admin/agents", body)
-        rest = await _signed_in(session, url, body["email"])
+        rest = await _signed_in(session, url, email)
         people.append(Person(agent["id"], name, role == "supervisor", team_ids, rest))
     for phone, team in zip(PHONES, (teams[0], None), strict=True):
         number = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,27 +28,43 @@ from tests.fault.screen import Screen
 from tests.fault.system import ATRIO, System, plain_environment, until
 
 RECOVERY_SECONDS: Final = 30.0
+PARTS: Final = (*ATRIO, *INFRASTRUCTURE)
 _APP_SECRET: Final = "app-secret"
 Tell = Callable[[str], None]
 
 
+class Turn(StrEnum):
+    """What a turn does to each part: kill it, kill it beside another one, or stop it for a while.
+
+    A part that is stopped keeps its connections: what it was asked may still happen afterwards.
+    """
+
+    KILL = "kill"
+    PAIRS = "pairs"
+    FREEZE = "freeze"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done to whom. The load lasts at least `seconds`, and until every part was killed."""
+    """What is done to whom: turns from the first on, whole ones, until `seconds` of load are over.
+
+    A short run is one turn: every part is killed once.
+    """
 
     home: Path
     seed: int
     seconds: float = 45.0
     customers: int = 300
     rate: float = 100.0
-    parts: tuple[str, ...] = (*ATRIO, *INFRASTRUCTURE)
+    parts: tuple[str, ...] = PARTS
+    turns: tuple[Turn, ...] = (Turn.KILL, Turn.PAIRS, Turn.FREEZE)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A fault: how long the part was away and how long after its return all worked again."""
+    """A fault: how long its parts were away and how long after their return all worked again."""
 
-    part: str
+    fault: str
     away: float
     recovered: float | None
 
@@ -64,7 +82,7 @@ class Outcome:
 
     @property
     def unrecovered(self) -> list[str]:
-        return [one.part for one in self.recoveries if one.recovered is None]
+        return [one.fault for one in self.recoveries if one.recovered is None]
 
 
 async def run(plan: Plan, tell: Tell) -> Outcome:
@@ -160,31 +178,49 @@ class _Run:
 
     async def _faults(self, began: float) -> None:
         end = began + self._plan.seconds
-        while True:
-            turn = self._turn()
-            for position, part in enumerate(turn):
-                left = max(0.0, end - time.monotonic()) / (len(turn) - position + 1)
+        for turn in itertools.cycle(self._plan.turns):
+            faults = self._faults_of(turn)
+            for position, parts in enumerate(faults):
+                left = max(0.0, end - time.monotonic()) / (len(faults) - position + 1)
                 await asyncio.sleep(min(5.0, left) * self._random.uniform(0.3, 1.0) + 0.5)
-                await self._fault(part)
+                await self._fault(turn, parts)
             if time.monotonic() > end:
                 return
 
-    def _turn(self) -> list[str]:
-        services = [part for part in ATRIO if part in self._plan.parts]
-        servers = [part for part in INFRASTRUCTURE if part in self._plan.parts]
+    def _faults_of(self, turn: Turn) -> list[tuple[str, ...]]:
+        services: list[str] = [part for part in ATRIO if part in self._plan.parts]
+        servers: list[str] = [part for part in INFRASTRUCTURE if part in self._plan.parts]
         self._random.shuffle(services)
         self._random.shuffle(servers)
-        return services + servers
+        if turn is Turn.PAIRS:
+            pairs = itertools.zip_longest(servers, services, fillvalue="inbox")
+            return [tuple(dict.fromkeys(pair)) for pair in pairs]
+        return [(part,) for part in services + servers]
 
-    async def _fault(self, part: str) -> None:
+    async def _fault(self, turn: Turn, parts: tuple[str, ...]) -> None:
+        name = f"{turn} {' and '.join(parts)}"
         began = time.monotonic()
-        self._system.kill(part)
-        await self._system.restore(part)
+        if turn is Turn.FREEZE:
+            await self._freeze(parts)
+        else:
+            for part in parts:
+                self._system.kill(part)
+            await self._system.restore(parts)
         back = time.monotonic()
         recovered = await self._recovered(back)
-        self._outcome.recoveries.append(Recovery(part, back - began, recovered))
+        self._outcome.recoveries.append(Recovery(name, back - began, recovered))
         after = "NOT" if recovered is None else f"{recovered:.1f} s after it was back"
-        self._tell(f"  killed {part:<9} back in {back - began:.1f} s, recovered {after}")
+        self._tell(f"  {name:<24} away {back - began:.1f} s, recovered {after}")
+
+    async def _freeze(self, parts: Sequence[str]) -> None:
+        """Around the limits at which the others give up on it."""
+        for part in parts:
+            self._system.freeze(part)
+        try:
+            await asyncio.sleep(self._random.uniform(2.0, 14.0))
+        finally:
+            for part in parts:
+                self._system.thaw(part)
 
     async def _recovered(self, back: float) -> float | None:
         """Seconds until all are ready and something new went all the way, in and out."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,17 +48,29 @@ class System:
 
     def kill(self, name: str) -> None:
         """SIGKILL, without a word before."""
+        self._signal(name, signal.SIGKILL)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        self._signal(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
         pid = running_pid(self.home.pid_file(name))
         if pid is None:
             raise RuntimeError(f"{name} does not run: it ended by itself")
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
-    async def restore(self, name: str) -> None:
-        """Start a killed part again; returns when it answers."""
-        if name in INFRASTRUCTURE:
-            await asyncio.to_thread(ensure, self.home.path, self.ports, (name,), _silent)
-        else:
-            await asyncio.to_thread(services.start, (name,), self.stack, _silent)
+    async def restore(self, names: Sequence[str]) -> None:
+        """Start killed parts again, servers first; returns when they answer."""
+        servers = tuple(name for name in names if name in INFRASTRUCTURE)
+        others = tuple(name for name in names if name not in INFRASTRUCTURE)
+        if servers:
+            await asyncio.to_thread(ensure, self.home.path, self.ports, servers, _silent)
+        if others:
+            await asyncio.to_thread(services.start, others, self.stack, _silent)
 
     async def unready(self) -> list[str]:
         """The services that do not call themselves ready now."""
