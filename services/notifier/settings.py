@@ -35,7 +35,6 @@ class NotifierSettings(KafkaSettings, RedisSettings):
 
     notifier_heartbeat: timedelta = timedelta(seconds=18)
     notifier_presence_repeat: timedelta = timedelta(seconds=60)
-    notifier_close_deadline: timedelta = timedelta(seconds=15)
 
     @property
     def origins(self) -> frozenset[str]:
