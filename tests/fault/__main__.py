@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join(PARTS), metavar="A,B", help="hurt only these")
     parser.add_argument("--home", type=Path, help="keep data and logs here (an empty folder)")
     parser.add_argument(
-        "--turns", default="kill,pairs,freeze", metavar="A,B", help="what is done, in turn"
+        "--turns", default=",".join(Turn), metavar="A,B", help="what is done, in turn"
     )
     options = parser.parse_args()
     home = options.home or Path(tempfile.mkdtemp(prefix="atrio-fault-"))

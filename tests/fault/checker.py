@@ -195,7 +195,7 @@ def _check_whatsapp(recording: Recording, verdict: Verdict) -> None:
             if status.get(message) not in {"queued", "unknown"}:
                 verdict.add(Kind.ALTERED, f"send {message} in doubt is {status.get(message)}")
         elif not delivered[message]:
-            verdict.add(Kind.LOST, f"message {message} was queued and not sent")
+            verdict.add(Kind.LOST, f"message {message} was not sent, shown {status.get(message)}")
         elif status.get(message) not in _SETTLED:
             verdict.add(Kind.STALE, f"message {message} was sent, shown {status.get(message)}")
     by_chat: dict[str, list[int]] = defaultdict(list)

@@ -62,7 +62,7 @@ class Load:
         self._random = random.Random(seed)
         self._ids = Wamids(seed)
         self._pause = _WORKERS * _PER_WEBHOOK / rate
-        numbers = [Number(phone, f"1202555010{phone[-1]}") for phone in PHONES]
+        numbers = [Number(phone, shown) for phone, shown in PHONES.items()]
         self.lines = [
             Line(customer, numbers[n % len(numbers)], now - 3600)
             for n, customer in enumerate(customers(count, seed=seed, hidden_ratio=0.2))

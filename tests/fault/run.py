@@ -22,7 +22,7 @@ from tests.fault.checker import Verdict, check
 from tests.fault.customers import Load
 from tests.fault.desk import Desk
 from tests.fault.harvest import Harvest
-from tests.fault.office import RestError, found_office
+from tests.fault.office import PHONES, RestError, found_office
 from tests.fault.recording import Recording
 from tests.fault.screen import Screen
 from tests.fault.system import ATRIO, System, plain_environment, until
@@ -37,11 +37,14 @@ class Turn(StrEnum):
     """What a turn does to each part: kill it, kill it beside another one, or stop it for a while.
 
     A part that is stopped keeps its connections: what it was asked may still happen afterwards.
+    `takeover` stops a service until a second pod has its partitions, lets it go on as if nothing
+    had happened, and kills one of the two, then the twin.
     """
 
     KILL = "kill"
     PAIRS = "pairs"
     FREEZE = "freeze"
+    TAKEOVER = "takeover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Plan:
     customers: int = 300
     rate: float = 100.0
     parts: tuple[str, ...] = PARTS
-    turns: tuple[Turn, ...] = (Turn.KILL, Turn.PAIRS, Turn.FREEZE)
+    turns: tuple[Turn, ...] = (Turn.KILL, Turn.PAIRS, Turn.FREEZE, Turn.TAKEOVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,10 @@ class _Run:
 
     async def all(self) -> Outcome:
         office = await found_office(self._session, self._system.url("inbox"))
+        for phone, shown in PHONES.items():
+            url = f"{self._system.url('graph')}/_control/numbers/{phone}"
+            async with self._session.put(url, json={"display_phone_number": shown}) as answer:
+                answer.raise_for_status()
         self._screens = [
             Screen(person, self._system.url("notifier"), seed=self._random.getrandbits(32))
             for person in office.people
@@ -192,6 +199,8 @@ class _Run:
         servers: list[str] = [part for part in INFRASTRUCTURE if part in self._plan.parts]
         self._random.shuffle(services)
         self._random.shuffle(servers)
+        if turn is Turn.TAKEOVER:
+            return [(service,) for service in services]
         if turn is Turn.PAIRS:
             pairs = itertools.zip_longest(servers, services, fillvalue="inbox")
             return [tuple(dict.fromkeys(pair)) for pair in pairs]
@@ -201,7 +210,9 @@ class _Run:
         name = f"{turn} {' and '.join(parts)}"
         began = time.monotonic()
         if turn is Turn.FREEZE:
-            await self._freeze(parts)
+            await self._freeze(parts, self._random.uniform(2.0, 14.0))
+        elif turn is Turn.TAKEOVER:
+            await self._take_over(parts[0])
         else:
             for part in parts:
                 self._system.kill(part)
@@ -212,15 +223,24 @@ class _Run:
         after = "NOT" if recovered is None else f"{recovered:.1f} s after it was back"
         self._tell(f"  {name:<24} away {back - began:.1f} s, recovered {after}")
 
-    async def _freeze(self, parts: Sequence[str]) -> None:
+    async def _freeze(self, parts: Sequence[str], seconds: float) -> None:
         """Around the limits at which the others give up on it."""
         for part in parts:
             self._system.freeze(part)
         try:
-            await asyncio.sleep(self._random.uniform(2.0, 14.0))
+            await asyncio.sleep(seconds)
         finally:
             for part in parts:
                 self._system.thaw(part)
+
+    async def _take_over(self, part: str) -> None:
+        twin = await self._system.start_twin(part)
+        await self._freeze([part], self._random.uniform(11.0, 15.0))
+        await asyncio.sleep(self._random.uniform(0.0, 2.0))
+        if self._random.random() < 0.5:
+            self._system.kill(part)
+            await self._system.restore([part])
+        self._system.kill(twin)
 
     async def _recovered(self, back: float) -> float | None:
         """Seconds until all are ready and something new went all the way, in and out."""

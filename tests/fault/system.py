@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Final
 
 from deploy.local import services
 from deploy.local.home import Home
-from deploy.local.ports import INFRASTRUCTURE, NAMES, Ports
-from deploy.local.processes import free_port, running_pid
-from deploy.local.stack import Stack, ensure, shut_down
+from deploy.local.ports import INFRASTRUCTURE, NAMES, Ports, variable
+from deploy.local.processes import Launch, free_port, running_pid
+from deploy.local.stack import Stack, ensure, shut_down, start_all
 
 ATRIO: Final = ("ingest", "inbox", "routing", "notifier", "delivery")
 _KEPT: Final = {"ATRIO_CACHE"}
@@ -63,6 +64,19 @@ class System:
             raise RuntimeError(f"{name} does not run: it ended by itself")
         os.kill(pid, number)
 
+    async def start_twin(self, name: str) -> str:
+        """Start a second pod of a service, on a port of its own; return the twin's name."""
+        port, twin = free_port(), f"{name}-twin"
+        launch = Launch(
+            name=twin,
+            argv=[sys.executable, "-m", services.MODULES[name]],
+            env={**services.environment(self.stack), variable(name): str(port)},
+            ports=(port,),
+            ready=lambda: services.is_ready(port),
+        )
+        await asyncio.to_thread(start_all, [launch], self.home, _silent)
+        return twin
+
     async def restore(self, names: Sequence[str]) -> None:
         """Start killed parts again, servers first; returns when they answer."""
         servers = tuple(name for name in names if name in INFRASTRUCTURE)
@@ -85,7 +99,8 @@ class System:
         return [name for name in parts if running_pid(self.home.pid_file(name)) is None]
 
     async def stop(self) -> None:
-        await asyncio.to_thread(shut_down, self.home, ("graph", *ATRIO))
+        twins = [f"{name}-twin" for name in ATRIO]
+        await asyncio.to_thread(shut_down, self.home, ("graph", *ATRIO, *twins))
         await asyncio.to_thread(shut_down, self.home, INFRASTRUCTURE)
 
 
