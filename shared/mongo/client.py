@@ -7,14 +7,16 @@ pymongo's `AsyncMongoClient` happens here: the calls that the rest of the projec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeAlias
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
@@ -39,6 +41,7 @@ Document: TypeAlias = dict[str, Any]
 Client: TypeAlias = "AsyncIOMotorClient[Document]"
 Database: TypeAlias = "AsyncIOMotorDatabase[Document]"
 Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
+Session: TypeAlias = "AsyncIOMotorClientSession"
 
 DUPLICATE_KEY = 11000
 # Codes of a server that is going away, stepping down, or was interrupted: try again.
@@ -94,6 +97,32 @@ def unacknowledged_by_majority(collection: Collection) -> Collection:
         write_concern=WriteConcern(w=1),
         read_concern=ReadConcern("majority"),
     )
+
+
+_session: ContextVar[Session | None] = ContextVar("mongo_session", default=None)
+
+
+@asynccontextmanager
+async def causal_reads(database: Database) -> AsyncIterator[None]:
+    """Reads with `causal_session()` inside see no less than the ones before them.
+
+    A new primary answers majority reads from the commit point that it knows, which may lie
+    behind what its predecessor answered a moment ago; in a session it waits instead.
+    Not for operations that run at the same time.
+    """
+    with transient_errors():
+        session = await database.client.start_session(causal_consistency=True)
+    token = _session.set(session)
+    try:
+        yield
+    finally:
+        _session.reset(token)
+        await session.end_session()
+
+
+def causal_session() -> Session | None:
+    """The session of the surrounding `causal_reads`, if any."""
+    return _session.get()
 
 
 def _is_transient(failure: OperationFailure) -> bool:

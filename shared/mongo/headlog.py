@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -40,6 +41,8 @@ from shared.mongo.client import (
     Collection,
     Database,
     Document,
+    causal_reads,
+    causal_session,
     transient_errors,
     unacknowledged_by_majority,
 )
@@ -252,6 +255,10 @@ class HeadLogOptions:
     produce_timeout: timedelta = timedelta(seconds=10)
     settle: Settle = field(default=_settle_nothing)
     """Runs after documents and events of a publication, before it is remembered."""
+    oldest: Callable[[float], None] = lambda _: None
+    """Told the age of the oldest outbox, in seconds, at every sweep."""
+    committed: Callable[[int, int], None] = lambda _, __: None
+    """Told how many compare-and-sets of a commit won, and how many did not surely."""
 
 
 class HeadLog:
@@ -277,7 +284,6 @@ class HeadLog:
         self._published: OrderedDict[str, int] = OrderedDict()
         self._to_trim: dict[str, int] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self.oldest_outbox_seconds = 0.0
 
     async def ensure_indexes(self) -> None:
         """The sweeper's partial index."""
@@ -290,13 +296,19 @@ class HeadLog:
 
     # -- 1 load
 
+    def causal_reads(self) -> AbstractAsyncContextManager[None]:
+        """Around a load and what is looked up after it: a failover between them is no hole."""
+        return causal_reads(self._database)
+
     async def load(self, ids: Iterable[str]) -> dict[str, Head]:
         """The heads that exist, by id."""
         wanted = list(ids)
         if not wanted:
             return {}
         with transient_errors():
-            docs = await self._collection.find({"_id": {"$in": wanted}}).to_list(None)
+            docs = await self._collection.find(
+                {"_id": {"$in": wanted}}, session=causal_session()
+            ).to_list(None)
         return {doc["_id"]: self.head(doc) for doc in docs}
 
     def head(self, doc: Document) -> Head:
@@ -331,6 +343,7 @@ class HeadLog:
             won = self._certain(changes, error.details)
         else:
             won = self._certain(changes, result.bulk_api_result)
+        self.options.committed(len(won), len(changes) - len(won))
         await self._faults.reach("committed")
         return won
 
@@ -432,9 +445,10 @@ class HeadLog:
         for attempt in range(ROUNDS):
             if attempt:
                 await asyncio.sleep(_jitter(head_id, attempt))
-            head = (await self.load([head_id])).get(head_id)
-            await self._faults.reach("loaded")
-            step = await decide(head)
+            async with self.causal_reads():
+                head = (await self.load([head_id])).get(head_id)
+                await self._faults.reach("loaded")
+                step = await decide(head)
             if step.change is None:
                 return step.result
             if head_id in await self.commit([step.change]):
@@ -524,7 +538,7 @@ class HeadLog:
                 .limit(self.options.sweep_limit)
                 .to_list(None)
             )
-        self.oldest_outbox_seconds = (now - docs[0]["outbox_at"]).total_seconds() if docs else 0.0
+        self.options.oldest((now - docs[0]["outbox_at"]).total_seconds() if docs else 0.0)
         heads = [self.head(doc) for doc in docs]
         for head in heads:
             if not head.unpublished:

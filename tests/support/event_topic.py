@@ -22,17 +22,18 @@ class EventTopic:
     """What was told of each conversation, in the order of the topic."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._topic = settings.topic_name(CONVERSATION_EVENTS)
+        name = settings.topic_name(CONVERSATION_EVENTS)
+        self._place = TopicPartition(name, 0)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_servers, enable_auto_commit=False
+            name,
+            bootstrap_servers=settings.kafka_servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
         )
         self._told: dict[str, list[Told]] = {}
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
-        place = TopicPartition(self._topic, 0)
-        self._consumer.assign([place])
-        await self._consumer.seek_to_beginning(place)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -40,9 +41,8 @@ class EventTopic:
 
     async def told(self, conversation: str) -> list[Told]:
         """Everything of one conversation up to the topic's present end."""
-        place = TopicPartition(self._topic, 0)
-        end = (await self._consumer.end_offsets([place]))[place]
-        while await self._consumer.position(place) < end:
+        end = (await self._consumer.end_offsets([self._place]))[self._place]
+        while await self._position() < end:
             for records in (await self._consumer.getmany(timeout_ms=50)).values():
                 for record in records:
                     version = int(dict(record.headers)["ce_sequence"])
@@ -50,3 +50,9 @@ class EventTopic:
                         Told(version, record.value, tuple(record.headers))
                     )
         return self._told.get(conversation, [])
+
+    async def _position(self) -> int:
+        """0 until the consumer knows the partition."""
+        if self._place not in self._consumer.assignment():
+            return 0
+        return int(await self._consumer.position(self._place))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Final
 
 from pymongo.errors import OperationFailure
@@ -10,7 +11,8 @@ from deploy.local import mongod
 from deploy.local.replica_set import ReplicaSet
 
 PARAMETERS: Final = {"enableTestCommands": "1"}
-_FAIL_POINT: Final = "stopReplProducer"
+_COPYING: Final = "stopReplProducer"
+_COMMIT_POINT: Final = "disableSnapshotting"
 _DEADLINE_MS: Final = 10_000
 
 
@@ -29,6 +31,13 @@ class Failover:
         """Kills the primary; returns when a secondary has its place."""
         await asyncio.to_thread(self._fail_over)
 
+    async def freeze_commit_points(self) -> None:
+        """No secondary learns from now on what the majority has, though it copies everything."""
+        await asyncio.to_thread(self._set, self._secondaries(), _COMMIT_POINT, "alwaysOn")
+
+    async def thaw_commit_points(self) -> None:
+        await asyncio.to_thread(self._set, self._alive(), _COMMIT_POINT, "off")
+
     async def step_down(self) -> None:
         """The primary hands over in an orderly way."""
         await asyncio.to_thread(self._nodes.step_down)
@@ -41,13 +50,16 @@ class Failover:
         primary = self._nodes.primary()
         return [port for port in self._nodes.ports if port not in (primary, *self._killed)]
 
+    def _alive(self) -> list[int]:
+        return [port for port in self._nodes.ports if port not in self._killed]
+
     def _hold_back(self) -> None:
         for port in self._secondaries():
             with mongod.connect(port) as client:
-                set_ = client.admin.command("configureFailPoint", _FAIL_POINT, mode="alwaysOn")
+                set_ = client.admin.command("configureFailPoint", _COPYING, mode="alwaysOn")
                 client.admin.command(
                     "waitForFailPoint",
-                    _FAIL_POINT,
+                    _COPYING,
                     timesEntered=set_["count"] + 1,
                     maxTimeMS=_DEADLINE_MS,
                 )
@@ -55,8 +67,7 @@ class Failover:
     def _fail_over(self) -> None:
         secondaries = self._secondaries()
         self._killed.append(self._nodes.kill_primary())
-        for port in secondaries:
-            self._let_go(port)
+        self._set(secondaries, _COPYING, "off")
         for port in secondaries:
             # Hurries the election that would come by itself, whoever wins it.
             with contextlib.suppress(OperationFailure), mongod.connect(port) as client:
@@ -68,10 +79,11 @@ class Failover:
         for port in self._killed:
             self._nodes.restart(port)
         self._killed.clear()
-        for port in self._nodes.ports:
-            self._let_go(port)
+        for fail_point in (_COPYING, _COMMIT_POINT):
+            self._set(self._nodes.ports, fail_point, "off")
 
     @staticmethod
-    def _let_go(port: int) -> None:
-        with mongod.connect(port) as client:
-            client.admin.command("configureFailPoint", _FAIL_POINT, mode="off")
+    def _set(ports: Sequence[int], fail_point: str, mode: str) -> None:
+        for port in ports:
+            with mongod.connect(port) as client:
+                client.admin.command("configureFailPoint", fail_point, mode=mode)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -216,6 +217,16 @@ class _DocumentsOnOneNode(HeadLog):
 
 class DocumentsOnOneNode(Conversations):
     log_type = _DocumentsOnOneNode
+
+
+class _ReadsApart(HeadLog):
+    @override
+    def causal_reads(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+class ReadsApart(Conversations):
+    log_type = _ReadsApart
 
 
 # -- facts: put first and look second; look after the document, inside the outbox entry

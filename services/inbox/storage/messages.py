@@ -14,7 +14,13 @@ from services.inbox.decisions.fold import MessageIndex
 from services.inbox.model.conversation import Message
 from services.inbox.storage.documents import message_of
 from services.inbox.storage.entries import ACTIVITIES, MESSAGES
-from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
+from shared.mongo.client import (
+    DUPLICATE_KEY,
+    Database,
+    Document,
+    causal_session,
+    transient_errors,
+)
 from shared.mongo.headlog import Entry, Insert, Put
 
 PENDING = "pending_facts"
@@ -50,12 +56,15 @@ class MessageStore:
         """Messages by id, and by id or wamid key."""
         by_id, by_ref = list(ids), list(refs)
         found: list[Document] = []
+        session = causal_session()
         with transient_errors():
             if by_ref:
                 query = {"$or": [{"_id": {"$in": by_id + by_ref}}, {"wk": {"$in": by_ref}}]}
-                found = await self._messages.find(query).to_list(None)
+                found = await self._messages.find(query, session=session).to_list(None)
             elif by_id:
-                found = await self._messages.find({"_id": {"$in": by_id}}).to_list(None)
+                found = await self._messages.find({"_id": {"$in": by_id}}, session=session).to_list(
+                    None
+                )
         return [message_of(doc) for doc in found]
 
     async def conversations_of(self, refs: Sequence[str]) -> dict[str, str]:
@@ -66,6 +75,7 @@ class MessageStore:
             docs = await self._messages.find(
                 {"$or": [{"_id": {"$in": list(refs)}}, {"wk": {"$in": list(refs)}}]},
                 {"conversation": 1, "wk": 1},
+                session=causal_session(),
             ).to_list(None)
         found: dict[str, str] = {}
         for doc in docs:
@@ -134,6 +144,7 @@ class PendingFacts:
                     for fact in facts
                 ],
                 ordered=False,
+                session=causal_session(),
             )
 
     async def waiting_for(self, refs: Sequence[str]) -> list[PendingFact]:

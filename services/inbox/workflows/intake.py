@@ -191,9 +191,10 @@ class Intake:
         homes = await self._homes(sources)
         homeless = [s for s in sources if _home(s, homes) is None]
         if homeless:
-            await self._pending.put([_pending(s) for s in homeless])
-            await self._faults.reach("pending_put")
-            homes |= await self._homes(homeless)
+            async with self._conversations.causal_reads():
+                await self._pending.put([_pending(s) for s in homeless])
+                await self._faults.reach("pending_put")
+                homes |= await self._homes(homeless)
         placed: list[str] = []
         for source in sources:
             home = _home(source, homes)

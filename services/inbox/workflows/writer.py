@@ -97,11 +97,12 @@ class ConversationWriter:
         fates: list[tuple[Item, Fate]] = []
         losses = 0
         while waiting:
-            heads = await self._load(waiting)
-            await self._faults.reach("loaded")
-            # After the load, never beside it: what is stored by now and no longer in an outbox
-            # that was loaded is found here.
-            index = await self._look_up(waiting.values(), heads)
+            async with self._log.causal_reads():
+                heads = await self._load(waiting)
+                await self._faults.reach("loaded")
+                # After the load, never beside it: what is stored by now and no longer in an
+                # outbox that was loaded is found here.
+                index = await self._look_up(waiting.values(), heads)
             room = await self._room(waiting.values())
             changes: list[Change] = []
             outcomes: dict[str, tuple[list[tuple[Item, Fate]], list[Item]]] = {}

@@ -21,7 +21,7 @@ from tests.support.failover import PARAMETERS, Failover
 from tests.support.pods import Pod, World
 from tests.support.write_path_checker import violations
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]  # three nodes start first
 GRACE_SECONDS = 0.3
 """Enough for what does not wait for the majority; by the rules the time passes."""
 
@@ -144,7 +144,28 @@ async def duplicate_of_a_document_that_is_rolled_back(site: Site) -> None:
     await site.nodes.restore()
 
 
+async def look_up_at_a_primary_that_knows_less(site: Site) -> None:
+    """The load was answered by a primary that died; its successor's commit point lies behind."""
+    world = site.world
+    one, other = world.pod(), world.pod()
+    loaded = other.script.hold("loaded")
+    await site.nodes.freeze_commit_points()
+    await one.consume(world.message("m1"))
+    await one.trim()
+    doing = other.consume_again(world.batches[-1])
+    await loaded.reached()
+    await site.nodes.fail_over()
+    committing = other.script.hold("looked_up")
+    loaded.release()
+    await asyncio.wait({asyncio.create_task(committing.reached())}, timeout=GRACE_SECONDS)
+    await site.nodes.thaw_commit_points()
+    await world.fence()
+    committing.release()
+    await asyncio.wait({doing})
+
+
 FAILOVERS = [
+    pytest.param(look_up_at_a_primary_that_knows_less, left_out.ReadsApart, "b", id="reads-apart"),
     pytest.param(swept_before_the_majority_has_it, left_out.LocalReads, "c", id="local-reads"),
     pytest.param(
         answered_before_the_majority_has_it, left_out.CommitsOnOneNode, "e", id="commit-w1"
