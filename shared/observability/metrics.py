@@ -17,7 +17,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class Metrics:
     """All metrics of the system on one registry; built once in a service's `app.py`."""
 
-    def __init__(  # noqa: PLR0915 - one line per metric, on purpose in one place
+    def __init__(
         self, registry: CollectorRegistry | None = None
     ) -> None:
         self.registry = registry or CollectorRegistry()
@@ -88,18 +88,12 @@ class Metrics:
         # --- Inbox: is the head of the log healthy? ---
         # Alarm: nothing should wait for the sweeper for long.
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the oldest outbox entry.")
-        self.outbox_swept = self._counter("outbox_swept", "Entries published by the sweeper.")
         self.duplicates = self._counter("duplicates", "Items already known.", "kind")
         # Types that this version does not know: skipped, never an error.
         self.unknown_types = self._counter("unknown_types", "Records of unknown type.", "topic")
         self.cas = self._counter("cas", "Compare-and-sets by outcome.", "outcome")
-        self.cas_rounds = self._histogram(
-            "cas_rounds", "Rounds until a batch was settled.", buckets=(1, 2, 3, 5, 10)
-        )
-        self.facts_waiting = self._gauge("facts_waiting", "Facts whose message is not there yet.")
         self.api_requests = self._counter("api_requests", "REST calls.", "route", "status")
         self.api_seconds = self._histogram("api_duration_seconds", "REST call.", "route")
-        self.timers_due = self._counter("timers_settled", "Timers settled by kind.", "kind")
 
         # What became of items, outcomes and decisions: stored, duplicate, blocked, waiting, ...
         self.items = self._counter("items", "Items by fate.", "fate")
@@ -122,7 +116,6 @@ class Metrics:
         self.resumes = self._counter("resumes", "Resume attempts.", "outcome")
         # Everybody resyncs: dear, so its cause is told.
         self.epoch_raises = self._counter("feed_epoch_raises", "Feed epochs raised.", "reason")
-        self.fanout_seconds = self._histogram("fanout_seconds", "Event's time to frame written.")
 
         # --- Delivery: what became of a send? ---
         # Alarm on unknown: a human must look.
@@ -132,7 +125,6 @@ class Metrics:
         self.sends_open = self._gauge("sends_open", "Send records that are not final, this pod.")
         self.throttled = self._counter("sends_throttled", "Sends held by a limit.", "limit")
         self.media = self._counter("media", "Media transfers.", "direction", "outcome")
-        self.bot_calls = self._counter("bot_calls", "Calls to tenants' bots.", "outcome")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"atrio_{name}", about, labels, registry=self.registry)

@@ -64,7 +64,9 @@ class Conversations:
             database,
             CONVERSATIONS,
             publisher,
-            options=HeadLogOptions(settle=self._settle),
+            options=HeadLogOptions(
+                settle=self._settle, oldest=metrics.outbox_oldest.set, committed=self._committed
+            ),
             faults=faults,
             clock=clock,
         )
@@ -99,6 +101,11 @@ class Conversations:
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
         await self.intake.settle(publications)
+
+    def _committed(self, won: int, lost: int) -> None:
+        self._metrics.cas.labels("won").inc(won)
+        if lost:
+            self._metrics.cas.labels("lost").inc(lost)
 
     def _count(self, fates: Counter[str]) -> None:
         for fate, number in fates.items():

@@ -8,7 +8,7 @@ import pytest
 from services.notifier.settings import NotifierSettings
 from tests.integration.notifier.pods import Pod, running
 from tests.integration.notifier.world import Seen, Socket, Tenant
-from tests.integration.routing.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 StartPod = Callable[..., Awaitable[Pod]]
 Open = Callable[..., Awaitable[Socket]]

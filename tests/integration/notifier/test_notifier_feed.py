@@ -11,7 +11,7 @@ from shared.redis.client import RedisAwayError
 from tests.integration.notifier.conftest import Open, StartPod, introduce
 from tests.integration.notifier.pods import Pod
 from tests.integration.notifier.world import Chat, Seen, Tenant, in_record
-from tests.integration.routing.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration
 

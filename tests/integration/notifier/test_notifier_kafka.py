@@ -15,7 +15,7 @@ from shared.kafka.publisher import Publisher
 from shared.kafka.topics import ensure_topics
 from tests.integration.notifier.pods import Pod, running, until
 from tests.integration.notifier.world import Chat, Socket, Tenant
-from tests.integration.routing.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 from tests.support.stack import Addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

@@ -17,7 +17,7 @@ from shared.redis.settings import RedisSettings
 from tests.integration.notifier.conftest import Open, StartPod, introduce
 from tests.integration.notifier.pods import Pod
 from tests.integration.notifier.world import Chat, Tenant
-from tests.integration.routing.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration
 

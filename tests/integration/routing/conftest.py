@@ -9,7 +9,7 @@ from services.routing.storage.scripts import Scripts
 from services.routing.storage.tenant import TenantStore
 from shared.redis.client import RedisClient
 from shared.redis.settings import RedisSettings
-from tests.integration.routing.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
