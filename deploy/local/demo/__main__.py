@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import aiohttp
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "seed":
                 return asyncio.run(_seed(places))
             case "watch":
-                return asyncio.run(_watch(places, options.email))
+                asyncio.run(_watch(places, options.email))
             case _:
                 return _demo(places, options.pace)
     except LocalStackError as error:
@@ -82,16 +83,29 @@ async def _seed(places: Places) -> int:
     return 0
 
 
-async def _watch(places: Places, email: str) -> int:
+async def _watch(places: Places, email: str) -> NoReturn:
+    """Show one person's stream; a stream that ends is resumed where it was."""
+    screen = Screen()
+    viewer = Viewer(email.partition("@")[0][:6], "magenta", screen)
+    told = False
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        person = await Rest.sign_in(session, places.inbox, email)
-        screen = Screen()
-        screen.names = {one["id"]: one["name"] for one in await person.items("/v1/agents")}
-        viewer = Viewer(email.partition("@")[0][:6], "magenta", screen)
-        async with watching(session, places, person, viewer) as reading:
-            await reading
-    print("The stream ended: its token ran out, or notifier was stopped.")
-    return 1
+        while True:
+            try:
+                # Anew each time: a token lives an hour.
+                person = await Rest.sign_in(session, places.inbox, email)
+                people = await person.items("/v1/agents")
+                screen.names = {one["id"]: one["name"] for one in people}
+                async with watching(session, places, person, viewer) as reading:
+                    told = False
+                    await reading
+                screen.caption("The stream ended; connecting again.")
+            except LocalStackError as error:
+                if viewer.cursor is None:
+                    raise
+                if not told:
+                    screen.caption(f"{error} Trying again each second.")
+                told = True
+            await asyncio.sleep(1)
 
 
 if __name__ == "__main__":

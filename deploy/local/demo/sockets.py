@@ -24,6 +24,8 @@ class Viewer:
         self.color = color
         self.events: list[tuple[str, Json]] = []
         """(change, event) in the order of arrival."""
+        self.cursor: str | None = None
+        """Where a new socket goes on."""
         self._screen = screen
         self._changed = asyncio.Condition()
         self._ended: str | None = None
@@ -31,12 +33,14 @@ class Viewer:
 
     async def read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Show every frame until the socket closes."""
+        self._welcomed, self._ended = False, None
         async for message in socket:
             if message.type is aiohttp.WSMsgType.TEXT:
                 await self._take(orjson.loads(message.data))
         await self._end(f"closed with {socket.close_code}")
 
     async def _take(self, frame: Json) -> None:
+        self.cursor = frame.get("cursor", self.cursor)
         match frame:
             case {"type": "event", "change": str(change), "event": event}:
                 several = [(change, event)]
@@ -96,7 +100,7 @@ async def watching(
     session: aiohttp.ClientSession, places: Places, person: Rest, viewer: Viewer
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Open the stream for the viewer; the task ends when the socket does."""
-    hello = {"type": "hello", "token": person.token, "cursor": None}
+    hello = {"type": "hello", "token": person.token, "cursor": viewer.cursor}
     try:
         socket = await session.ws_connect(places.stream)
     except (aiohttp.ClientError, TimeoutError) as error:
