@@ -273,10 +273,13 @@ class _Run:
 
     async def _settle(self, harvest: Harvest) -> None:
         """Within the deadline everything is where it belongs and every screen is current."""
-        began = time.monotonic()
+        began, before = time.monotonic(), None
         while True:
             late = await self._unsettled(harvest)
             self._outcome.settled_after = time.monotonic() - began
+            if late != before:
+                self._tell(f"  {self._outcome.settled_after:4.1f} s: {late or 'at rest'}")
+                before = late
             if late is None or self._outcome.settled_after > RECOVERY_SECONDS:
                 break
             await asyncio.sleep(0.3)
