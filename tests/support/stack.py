@@ -7,6 +7,7 @@ it. `TEST_STACK_KEEP=1` leaves it running for the next run, `TEST_STACK=containe
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ def local(folder: Path, *, keep: bool) -> Iterator[Addresses]:
             forget(mine)
             if not keep and not any(map(running_pid, _users(home).glob("*.pid"))):
                 shut_down(home, INFRASTRUCTURE)
+                # Each test leaves topics behind: thousands of them make Kafka slow.
+                for name in INFRASTRUCTURE:
+                    shutil.rmtree(home.data(name), ignore_errors=True)
 
 
 def _users(home: Home) -> Path:
