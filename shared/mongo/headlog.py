@@ -17,6 +17,7 @@ The rules are those of `models/inbox_model.py`; each one left out has a failing 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -444,7 +445,7 @@ class HeadLog:
         """
         for attempt in range(ROUNDS):
             if attempt:
-                await asyncio.sleep(_jitter(head_id, attempt))
+                await asyncio.sleep(_jitter(attempt))
             async with self.causal_reads():
                 head = (await self.load([head_id])).get(head_id)
                 await self._faults.reach("loaded")
@@ -554,8 +555,9 @@ def published(change: Change) -> Publication:
     return Publication(change.id, change.version, change.carried + change.entries)
 
 
-def _jitter(head_id: str, attempt: int) -> float:
-    return 0.002 * attempt * (1 + (hash((head_id, attempt)) % 16) / 8)
+def _jitter(attempt: int) -> float:
+    """Seconds to wait; by chance, or callers that collided once would collide again."""
+    return random.uniform(0, min(0.1, 0.004 * 2**attempt))  # noqa: S311 - not a secret
 
 
 def _merge_writes(writes: Iterable[DocumentWrite]) -> dict[str, list[Any]]:
