@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from shared.testing.webhooks import sign
+from shared.testing.webhooks.wire import upload
 from tests.support.services import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(120)]
@@ -25,12 +26,12 @@ MEDIA = frozenset({"image", "video", "audio", "document", "sticker"})
 SHOWN: dict[str, tuple[str, str | None, Json]] = {
     "msg_audio_voice": ("audio", None, {}),
     "msg_br_ninth_digit": ("text", "oi", {}),
-    "msg_button": ("button", "Track order", {}),
+    "msg_button": ("button", "Unsubscribe", {}),
     "msg_contacts": ("contacts", None, {}),
-    "msg_document": ("document", "Here is the invoice", {}),
+    "msg_document": ("document", "my receipt", {}),
     "msg_future_type": ("unsupported", None, {"raw_type": "hologram"}),
     "msg_group_text": ("text", "What does everyone think?", {}),
-    "msg_image": ("image", None, {}),
+    "msg_image": ("image", "My garden", {}),
     "msg_interactive_button_reply": ("interactive", None, {}),
     "msg_interactive_list_reply": ("interactive", None, {}),
     "msg_location_pin": ("location", None, {}),
@@ -89,7 +90,7 @@ class Tenant:
     async def post(self, body: bytes, **headers: str) -> int:
         signed = {"X-Hub-Signature-256": sign(body, "app-secret"), **headers}
         url = self.deployment.url("ingest") + "/webhooks/whatsapp"
-        async with self.session.post(url, data=body, headers=signed) as answer:
+        async with self.session.post(url, data=upload(body), headers=signed) as answer:
             return answer.status
 
     async def messages(self) -> dict[str, Json]:
