@@ -11,17 +11,26 @@ from rich.console import Console
 
 from deploy.local.demo.people import Cast, DemoChangedError, ensure_people
 from deploy.local.demo.places import ANA, Places
-from deploy.local.demo.rest import Rest
-from deploy.local.demo.samples import SAMPLES, SOFIA
+from deploy.local.demo.rest import PAGE, Rest
+from deploy.local.demo.samples import JAVIER, SAMPLES, SOFIA
 from deploy.local.demo.screen import Screen
-from deploy.local.demo.seeding import Seeded, conversations, seed
+from deploy.local.demo.seeding import Seeded, conversations, deliver, seed
 from deploy.local.demo.story import Story
 from deploy.local.errors import LocalStackError
+from shared.testing.webhooks import (
+    Number,
+    Wamids,
+    customers,
+    messages_change,
+    text_message,
+    webhook,
+)
 from tests.support.services import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
+CUSTOMERS = [one.customer for one in SAMPLES]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +50,8 @@ async def seeded(session: aiohttp.ClientSession, places: Places) -> Seeded:
 
 
 @pytest.fixture
-def cast(seeded: Seeded) -> Cast:
-    return seeded.cast
+async def cast(seeded: Seeded, session: aiohttp.ClientSession, places: Places) -> Cast:
+    return await ensure_people(session, places)
 
 
 async def _seen(person: Rest, view: str, **query: str) -> dict[str, Json]:
@@ -56,6 +65,16 @@ async def _messages(person: Rest, chat: Json) -> list[Json]:
     return (await person.items(f"/v1/conversations/{chat['id']}/messages"))[::-1]
 
 
+async def _waiting_page(admin: Rest) -> dict[str, Json]:
+    """The first page of who waits, as soon as it is full."""
+    async with asyncio.timeout(30):
+        while True:
+            page = await _seen(admin, "on_hold", scope="all")
+            if len(page) == PAGE:
+                return page
+            await asyncio.sleep(0.1)
+
+
 async def _played(session: aiohttp.ClientSession, places: Places, cast: Cast) -> str:
     paper = io.StringIO()
     screen = Screen(Console(file=paper, width=120))
@@ -64,7 +83,7 @@ async def _played(session: aiohttp.ClientSession, places: Places, cast: Cast) ->
 
 
 async def test_all_sample_conversations_arrive(seeded: Seeded, cast: Cast):
-    there = await conversations(cast.admin)
+    there = await conversations(cast.admin, CUSTOMERS)
 
     assert seeded.new == len(SAMPLES)
     assert {one.customer.user_id for one in SAMPLES} <= there.keys()
@@ -74,7 +93,7 @@ async def test_ana_sees_her_chats_and_the_queue_of_her_team(cast: Cast):
     assert "Lucía Fernández" in await _seen(cast.ana, "open")
     assert "James Miller" not in await _seen(cast.ana, "open")
     waiting = await _seen(cast.ana, "on_hold")
-    assert {"Sofía Rojas", "Diego Torres", "Olivia Brown", "Javier Núñez"} <= waiting.keys()
+    assert {"Sofía Rojas", "Olivia Brown"} <= waiting.keys()
     assert waiting["Emma Clark"]["team"]["name"] == "Ventas"
 
 
@@ -111,11 +130,11 @@ async def test_messages_keep_their_order_and_types(cast: Cast):
 async def test_a_second_seed_changes_nothing(
     session: aiohttp.ClientSession, places: Places, cast: Cast
 ):
-    before = await conversations(cast.admin)
+    before = await conversations(cast.admin, CUSTOMERS)
 
     again = await seed(session, places)
 
-    after = await conversations(cast.admin)
+    after = await conversations(cast.admin, CUSTOMERS)
     assert again.new == 0
     assert {key: one["version"] for key, one in after.items()} == {
         key: one["version"] for key, one in before.items()
@@ -128,12 +147,35 @@ async def test_a_seed_leaves_a_chat_alone_that_somebody_took(
     diego = (await _seen(cast.admin, "on_hold"))["Diego Torres"]
     luis = await cast.luis.get("/v1/me")
     await cast.admin.post(f"/v1/conversations/{diego['id']}/transfer", {"agent_id": luis["id"]})
-    try:
-        await seed(session, places)
 
-        assert "Diego Torres" in await _seen(cast.luis, "open")
-    finally:
-        await cast.admin.post(f"/v1/conversations/{diego['id']}/hold")
+    await seed(session, places)
+
+    assert "Diego Torres" in await _seen(cast.luis, "open")
+
+
+async def test_a_sample_is_found_behind_a_full_page(
+    session: aiohttp.ClientSession, places: Places, cast: Cast
+):
+    crowd = customers(PAGE + 10, seed=7)
+    ids = Wamids(seed=7)
+    await deliver(
+        places,
+        [
+            webhook(messages_change(Number(), [text_message("hi", one, ids.inbound(one))], [one]))
+            for one in crowd
+        ],
+    )
+    await _waiting_page(cast.admin)
+    javier = (await conversations(cast.admin, [JAVIER]))[str(JAVIER.user_id)]
+    luis = await cast.luis.get("/v1/me")
+    path = f"/v1/conversations/{javier['id']}"
+    await cast.admin.post(f"{path}/transfer", {"agent_id": luis["id"]})
+    await cast.admin.post(f"{path}/hold")
+    assert JAVIER.name not in await _waiting_page(cast.admin)
+
+    again = await seed(session, places)
+
+    assert again.new == 0
 
 
 async def test_a_replys_statuses_arrive_on_the_socket(

@@ -1,16 +1,19 @@
 """All services as processes on the tests' servers, apart from everything else that runs there."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pymongo
+from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local import services
 from deploy.local.errors import LocalStackError
@@ -71,6 +74,8 @@ def deployed(servers: Addresses, folder: Path) -> Iterator[Deployment]:
         "ATRIO_MONGO_URL": servers.mongo_url,
         "ATRIO_REDIS_URL": servers.redis_url,
         "ATRIO_TOPIC_PREFIX": f"{mark}.",
+        # Enough to have several; the broker is shared by every test.
+        "ATRIO_KAFKA_PARTITIONS": "3",
         "ATRIO_INBOX_DB": f"{mark}_inbox",
         "ATRIO_DELIVERY_DB": f"{mark}_delivery",
         "ATRIO_REDIS_PREFIX": f"{mark}:",
@@ -85,6 +90,18 @@ def deployed(servers: Addresses, folder: Path) -> Iterator[Deployment]:
         yield deployment
     finally:
         shut_down(home, NAMES)
+        with ThreadPoolExecutor(1) as aside:  # the tests' own event loop stays as it is
+            aside.submit(asyncio.run, _delete_topics(servers, f"{mark}.")).result()
         with pymongo.MongoClient[dict[str, object]](servers.mongo_url) as client:
             for name in ("inbox", "delivery"):
                 client.drop_database(f"{mark}_{name}")
+
+
+async def _delete_topics(servers: Addresses, prefix: str) -> None:
+    """A broker with the topics of a hundred runs takes half a minute to start."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka_servers)
+    await admin.start()
+    try:
+        await admin.delete_topics([n for n in await admin.list_topics() if n.startswith(prefix)])
+    finally:
+        await admin.close()

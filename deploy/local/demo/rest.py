@@ -12,6 +12,7 @@ from deploy.local.errors import LocalStackError
 Json = dict[str, Any]
 ATTEMPTS: Final = 10
 PAUSE_SECONDS: Final = 0.5
+PAGE: Final = 100
 
 
 class RefusedError(LocalStackError):
@@ -48,8 +49,8 @@ class Rest:
         return await self._call("GET", path, query=query)
 
     async def items(self, path: str, **query: str) -> list[Json]:
-        """The first hundred of a list: more than the demo makes of anything."""
-        return list((await self.get(path, limit="100", **query))["items"])
+        """The first page of a list: more than the demo makes of anything."""
+        return list((await self.get(path, limit=str(PAGE), **query))["items"])
 
     async def post(self, path: str, body: Json | None = None, key: str | None = None) -> Json:
         return await self._call("POST", path, body=body, key=key)

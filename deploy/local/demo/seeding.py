@@ -13,7 +13,7 @@ import aiohttp
 from deploy.local.demo.people import ORDER, SALES, Cast, ensure_people
 from deploy.local.demo.picture import shoe_box
 from deploy.local.demo.places import Places
-from deploy.local.demo.rest import Json, RefusedError, Rest
+from deploy.local.demo.rest import PAGE, Json, RefusedError, Rest
 from deploy.local.demo.samples import EMMA, JAMES, LUCIA, NOAH, PICTURE_ID, SAMPLES, Sample
 from deploy.local.errors import LocalStackError
 from shared.testing.webhooks import Customer, Delivery, WebhookDriver
@@ -41,30 +41,44 @@ async def seed(session: aiohttp.ClientSession, places: Places) -> Seeded:
     Raises `LocalStackError` with a message for people.
     """
     cast = await ensure_people(session, places)
-    there = await conversations(cast.admin)
+    customers = [one.customer for one in SAMPLES]
+    there = await conversations(cast.admin, customers)
     missing = [one for one in SAMPLES if one.customer.user_id not in there]
     if not missing:
+        await _tell_them_apart(cast, there)
         return Seeded(cast, 0)
     if not await _answers(session, places.ingest):
         return Seeded(cast, 0, "ingest does not run: no sample conversations")
     await register_picture(session, places)
     await _deliver(places, missing)
     # Who deleted a sample conversation does not get its messages back for days: they are known.
-    patience = FIRST_TIME if len(missing) == len(SAMPLES) else timedelta(seconds=2)
+    patience = timedelta(seconds=2) if there else FIRST_TIME
     found = await _await_all(cast.admin, missing, patience)
-    if not found and patience is FIRST_TIME:
+    if not found and not there:
         raise LocalStackError(
             f"the sample conversations do not appear {patience.total_seconds():g} s after ingest "
             "took them: see the logs of ingest and inbox (make logs)"
         )
-    await _tell_them_apart(cast, found)
+    await _tell_them_apart(cast, {**there, **found})
     return Seeded(cast, len(found))
 
 
-async def conversations(admin: Rest) -> dict[str, Json]:
-    """All conversations of the tenant, by the customer's BSUID."""
+async def conversations(admin: Rest, customers: Sequence[Customer]) -> dict[str, Json]:
+    """The tenant's conversations by the customer's BSUID: these customers' and some others'."""
     lists = [admin.items("/v1/conversations", view=view, scope="all") for view in VIEWS]
     pages = await asyncio.gather(*lists)
+    found = _by_customer(pages)
+    full = [view for view, page in zip(VIEWS, pages, strict=True) if len(page) == PAGE]
+    missing = [one for one in customers if one.user_id not in found]
+    searches = [
+        admin.items("/v1/conversations", view=view, scope="all", q=one.name or "")
+        for view in full
+        for one in missing
+    ]
+    return found | _by_customer(await asyncio.gather(*searches))
+
+
+def _by_customer(pages: Sequence[Sequence[Json]]) -> dict[str, Json]:
     return {
         item["contact"]["user_id"]: item
         for page in pages
@@ -117,12 +131,13 @@ async def _await_all(
     admin: Rest, samples: Sequence[Sample], patience: timedelta
 ) -> dict[str, Json]:
     """Those of the conversations that appear in time."""
-    wanted = {one.customer.user_id for one in samples}
+    customers = [one.customer for one in samples]
+    wanted = {one.user_id for one in customers}
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         found = {
             user_id: item
-            for user_id, item in (await conversations(admin)).items()
+            for user_id, item in (await conversations(admin, customers)).items()
             if user_id in wanted
         }
         if len(found) == len(wanted) or time.monotonic() > deadline:

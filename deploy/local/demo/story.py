@@ -75,7 +75,7 @@ class Story:
 
     async def _clear_stage(self) -> None:
         """Close what an interrupted run, or somebody who tried things, left open."""
-        there = await conversations(self._cast.admin)
+        there = await conversations(self._cast.admin, [CARMEN, LIAM])
         for customer, agent in ((CARMEN, self._cast.ana), (LIAM, self._cast.luis)):
             chat = there.get(customer.user_id or "")
             if chat is None or chat["status"] == "closed":
