@@ -11,6 +11,8 @@ from itertools import pairwise
 from tests.fault.recording import Recording, Shown, Stored, Told
 
 _SETTLED = {"accepted", "sent", "delivered", "read", "played"}
+_STATUSES = 5
+"""Each fact is told once, a late `sent` too: unknown, accepted, sent, delivered, read."""
 _TOLD_BY_ACTION = {
     "accept": "conversation.assigned",
     "close": "conversation.closed",
@@ -239,13 +241,21 @@ def _check_actions(
 def _check_messages_told(
     recording: Recording, first: dict[tuple[str, int], Told], verdict: Verdict
 ) -> None:
-    """Each message began with one event, in the order of `seq`."""
+    """Each message began with one event, in the order of `seq`; no status was applied twice."""
     begun: dict[str, list[Told]] = defaultdict(list)
     chats: dict[str, list[Told]] = defaultdict(list)
+    statuses: Counter[str] = Counter()
     for told in first.values():
-        if told.type in {"message.received", "message.queued"} and told.message is not None:
+        if told.message is None:
+            continue
+        if told.type == "message.status":
+            statuses[told.message] += 1
+        elif told.type in {"message.received", "message.queued"}:
             begun[told.message].append(told)
             chats[told.conversation].append(told)
+    for message, times in statuses.items():
+        if times > _STATUSES:
+            verdict.add(Kind.DUPLICATED, f"message {message} was told {times} statuses")
     for one in recording.stored:
         events = begun.get(one.id, [])
         if not events:

@@ -14,6 +14,7 @@ from typing import Final
 from tests.fault.checker import Kind
 from tests.fault.recording import Recording, Stored
 
+_ONCE = {"message.received", "message.queued"}
 Mutation = Callable[[Recording, random.Random], Recording]
 
 
@@ -78,7 +79,7 @@ def _drop_told(it: Recording, rng: random.Random) -> Recording:
 
 def _duplicate_told(it: Recording, rng: random.Random) -> Recording:
     """The same event again as a new one: at the end, with the next version."""
-    places = [n for n, told in enumerate(it.told) if told.message is not None]
+    places = [n for n, told in enumerate(it.told) if told.type in _ONCE]
     told = it.told[rng.choice(places)]
     head = next(head for head in it.heads if head.id == told.conversation)
     again = replace(told, version=head.version + 1, digest=b"again")

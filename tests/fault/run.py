@@ -30,6 +30,13 @@ from tests.fault.system import ATRIO, System, plain_environment, until
 RECOVERY_SECONDS: Final = 30.0
 PARTS: Final = (*ATRIO, *INFRASTRUCTURE)
 _APP_SECRET: Final = "app-secret"
+_AS_META_DOES: Final = {
+    "duplicate_ratio": 0.1,
+    "late_retry_ratio": 0.1,
+    "reorder_ratio": 0.1,
+    "jitter_ms": 50,
+}
+"""How statuses come."""
 Tell = Callable[[str], None]
 
 
@@ -114,8 +121,11 @@ class _Run:
 
     async def all(self) -> Outcome:
         office = await found_office(self._session, self._system.url("inbox"))
+        graph = self._system.url("graph") + "/_control"
+        async with self._session.patch(f"{graph}/webhooks", json=_AS_META_DOES) as answer:
+            answer.raise_for_status()
         for phone, shown in PHONES.items():
-            url = f"{self._system.url('graph')}/_control/numbers/{phone}"
+            url = f"{graph}/numbers/{phone}"
             async with self._session.put(url, json={"display_phone_number": shown}) as answer:
                 answer.raise_for_status()
         self._screens = [

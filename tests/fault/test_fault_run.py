@@ -19,7 +19,7 @@ from tests.fault.mutations import MUTATIONS
 from tests.fault.report import print_report, problems
 from tests.fault.run import Plan, run
 
-_SECONDS = float(os.environ.get("FAULT_SECONDS") or 30)
+_SECONDS = float(os.environ.get("FAULT_SECONDS") or 20)
 
 
 @pytest.mark.e2e
@@ -31,7 +31,7 @@ async def test_nothing_acknowledged_is_lost_when_every_part_is_killed_under_load
 ):
     seed = int(os.environ.get("SEED") or secrets.randbelow(2**31))
     print(f"SEED={seed}")
-    plan = Plan(tmp_path, seed, _SECONDS, customers=200, rate=70)
+    plan = Plan(tmp_path, seed, _SECONDS, customers=150, rate=60)
     try:
         uname = os.uname()
         require_platform(uname.sysname, uname.machine)
