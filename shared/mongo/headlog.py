@@ -19,12 +19,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import bson
 from bson.raw_bson import RawBSONDocument
@@ -52,6 +53,7 @@ from shared.value import open_value, value
 _TOPICS = {topic.base: topic for topic in topics.ALL}
 _REMEMBERED = 200_000
 ROUNDS = 10
+_TURN_SECONDS = 1.0
 
 
 @value
@@ -284,6 +286,7 @@ class HeadLog:
         self._clock = clock
         self._published: OrderedDict[str, int] = OrderedDict()
         self._to_trim: dict[str, int] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Task[None]] = set()
 
     async def ensure_indexes(self) -> None:
@@ -443,19 +446,38 @@ class HeadLog:
         `decide` runs once a round, after the load; it must be idempotent. What it raises passes.
         The publication goes on behind the answer. Raises ContentionError after ten rounds.
         """
-        for attempt in range(ROUNDS):
-            if attempt:
-                await asyncio.sleep(_jitter(attempt))
-            async with self.causal_reads():
-                head = (await self.load([head_id])).get(head_id)
-                await self._faults.reach("loaded")
-                step = await decide(head)
-            if step.change is None:
-                return step.result
-            if head_id in await self.commit([step.change]):
-                self.publish_soon([published(step.change)])
-                return step.result
+        async with self._turn(head_id):
+            for attempt in range(ROUNDS):
+                if attempt:
+                    await asyncio.sleep(_jitter(attempt))
+                async with self.causal_reads():
+                    head = (await self.load([head_id])).get(head_id)
+                    await self._faults.reach("loaded")
+                    step = await decide(head)
+                if step.change is None:
+                    return step.result
+                if head_id in await self.commit([step.change]):
+                    self.publish_soon([published(step.change)])
+                    return step.result
         raise ContentionError("too many writers")
+
+    @asynccontextmanager
+    async def _turn(self, head_id: str) -> AsyncIterator[None]:
+        """Callers of one process take turns instead of rounds; nothing relies on it.
+
+        Whoever waited for long goes on beside the others: an outage is told to each in time.
+        """
+        turn = self._turns.setdefault(head_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await turn.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            turn.release()
 
     def publish_soon(self, publications: Sequence[Publication]) -> None:
         """Publishes in the background; what fails is left to the sweeper."""

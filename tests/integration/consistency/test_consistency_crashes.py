@@ -91,6 +91,23 @@ async def test_same_message_in_one_batch_and_in_two_conversations_at_once(world:
     assert await violations(world) == []
 
 
+async def test_regression_many_calls_at_once_are_all_answered(world: World):
+    """On one conversation, from two pods: more calls than a lost commit has rounds."""
+    one, other = world.pod(), world.pod()
+    await one.consume(world.message("m1"))
+    await asyncio.gather(
+        *(
+            pod.label(f"{name}{number}")
+            for name, pod in (("a", one), ("b", other))
+            for number in range(15)
+        )
+    )
+    assert len(world.answered) == 30
+    await one.published()
+    await other.published()
+    assert await violations(world) == []
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_random_schedules_harm_nothing(world: World, seed: int):
     """Three pods that stop, die, lose Kafka and meet each other's work (CONSISTENCY_SEEDS=n)."""
