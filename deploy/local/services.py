@@ -85,7 +85,9 @@ def start(names: Sequence[str], stack: Stack, tell: Callable[[str], None] = prin
     launches, running = [], []
     for name in names:
         if not is_runnable(MODULES[name]):
-            tell(f"  {name:<9} skipped: there is no {MODULES[name]}")
+            # The console is a package of its own that need not be there.
+            if name != "console":
+                tell(f"  {name:<9} skipped: there is no {MODULES[name]}")
         elif running_port(stack.home, name, stack.ports) is None:
             launches.append(launch(name, stack, env))
         else:
