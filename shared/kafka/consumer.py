@@ -47,28 +47,55 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: float = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
+        """Records of at least one partition, however long it takes; see `_poll` for errors.
+
+        What lies in the buffer was fetched when the batch before began, and nothing else since
+        (aiokafka asks a broker again only when all of it is taken). So up to `timeout_ms` is given
+        to what came meanwhile, else every record would wait for one batch more.
+        """
         while True:
             if self.owner is not None:
                 await self.owner.polled(self)
-            try:
-                # Inside, aiokafka waits for a new assignment without a limit.
-                async with asyncio.timeout(_POLL_MS / 1000 + 1):
-                    fetched: dict[TopicPartition, list[Any]] = await super().getmany(
-                        *partitions, timeout_ms=_POLL_MS, max_records=max_records
-                    )
-            except TimeoutError:
-                continue
-            except (UnicodeDecodeError, CorruptRecordException) as error:
-                fetched = await self._read_leniently(error)
-            except KafkaError as error:
-                if self._coordination_ended():
-                    # Nothing joins the group again: end the loop, the watchdog starts anew.
-                    raise ConsumerStoppedError from error
-                log.warning("consumer.poll_failed", error=type(error).__name__)
-                await asyncio.sleep(_ERROR_PAUSE_SECONDS)
-                continue
+            fetched_before = bool(self._fetcher._records)  # noqa: SLF001 - no API
+            fetched = await self._poll(partitions, _POLL_MS, max_records)
+            room = None if max_records is None else max_records - sum(map(len, fetched.values()))
+            if fetched and fetched_before and timeout_ms and room != 0:
+                assignment = self._assigned()
+                more = await self._poll(partitions, timeout_ms, room)
+                if assignment is not self._assigned():
+                    # Read anew from the committed offsets, here or elsewhere.
+                    fetched = {}
+                for partition, records in more.items():
+                    fetched.setdefault(partition, []).extend(records)
             if fetched:
                 return fetched
+
+    def _assigned(self) -> object:
+        subscription = self._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
+    async def _poll(
+        self, partitions: tuple[TopicPartition, ...], timeout_ms: float, max_records: int | None
+    ) -> dict[TopicPartition, list[Any]]:
+        """One look into the buffer; nothing after `timeout_ms`, or behind an error's pause."""
+        try:
+            # Inside, aiokafka waits for a new assignment without a limit.
+            async with asyncio.timeout(timeout_ms / 1000 + 1):
+                found: dict[TopicPartition, list[Any]] = await super().getmany(
+                    *partitions, timeout_ms=timeout_ms, max_records=max_records
+                )
+                return found
+        except TimeoutError:
+            return {}
+        except (UnicodeDecodeError, CorruptRecordException) as error:
+            return await self._read_leniently(error)
+        except KafkaError as error:
+            if self._coordination_ended():
+                # Nothing joins the group again: end the loop, the watchdog starts anew.
+                raise ConsumerStoppedError from error
+            log.warning("consumer.poll_failed", error=type(error).__name__)
+            await asyncio.sleep(_ERROR_PAUSE_SECONDS)
+            return {}
 
     async def _read_leniently(self, cause: Exception) -> dict[TopicPartition, list[Any]]:
         # The parser's generator ended by an error: that partition holds the record.
