@@ -99,10 +99,10 @@ async def test_regression_many_calls_at_once_are_all_answered(world: World):
         *(
             pod.label(f"{name}{number}")
             for name, pod in (("a", one), ("b", other))
-            for number in range(15)
+            for number in range(40)
         )
     )
-    assert len(world.answered) == 30
+    assert len(world.answered) == 80
     await one.published()
     await other.published()
     assert await violations(world) == []
