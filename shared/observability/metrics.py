@@ -17,9 +17,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class Metrics:
     """All metrics of the system on one registry; built once in a service's `app.py`."""
 
-    def __init__(
-        self, registry: CollectorRegistry | None = None
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
 
         # --- Kafka: is every hop fed, fast and clean? ---

@@ -18,8 +18,8 @@ from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.redis.client import RedisClient
 from tests.integration.routing.inbox_model import InboxModel
-from tests.support.redis_server import RedisServer
 from tests.integration.routing.routing_rig import Inbox, Pod, inbox, routing, until
+from tests.support.redis_server import RedisServer
 from tests.support.stack import Addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

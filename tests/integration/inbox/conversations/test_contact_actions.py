@@ -159,8 +159,8 @@ async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(share
 
 
 def _labelling(office: Office, contacts: HeadLog) -> Any:
-    from services.inbox.app.foundation import now
     from services.inbox.app.desk import Desk
+    from services.inbox.app.foundation import now
 
     base = office.base
     desk = Desk(
