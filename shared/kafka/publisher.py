@@ -307,8 +307,7 @@ class Publisher:
             reason = "sender_died" if producer._sender.sender_task.done() else "wedged"  # noqa: SLF001
             self._metrics.producer_rebuilds.labels(reason).inc()
             log.error("publisher.rebuilt", reason=reason)
-            # The batches of the old producer would stay unanswered for ever: fail them now.
-            producer._message_accumulator.fail_all(KafkaError("producer was dropped"))  # noqa: SLF001
+            _fail_unanswered(producer)
             await _close(producer)
 
     async def _wait_broken(self) -> None:
@@ -337,6 +336,18 @@ async def _close(producer: AIOKafkaProducer) -> None:
         if task is not None:
             task.cancel()
         await bounded("connections", producer.client.close(), _CLOSE_TIMEOUT_SECONDS)
+
+
+def _fail_unanswered(producer: AIOKafkaProducer) -> None:
+    # The batches of a dropped producer would stay unanswered for ever. Whoever gave up on one
+    # does not ask any more: read the outcome for them, or it is reported as never retrieved.
+    waiting = producer._message_accumulator  # noqa: SLF001 - no API
+    batches = [b for queue in waiting._batches.values() for b in queue]  # noqa: SLF001
+    batches += waiting._pending_batches  # noqa: SLF001
+    waiting.fail_all(KafkaError("producer was dropped"))
+    for batch in batches:
+        for ack in (batch._drain_waiter, *(ack for ack, _ in batch._msg_futures)):  # noqa: SLF001
+            _retrieve(ack)
 
 
 def _is_acked(ack: asyncio.Future[Any]) -> bool:
