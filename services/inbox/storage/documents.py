@@ -57,6 +57,9 @@ def conversation_document(it: Conversation) -> Document:
         "waiting_since": it.waiting_since,
         "first_response_at": it.first_response_at,
         "window_closes_at": it.window_closes_at,
+        "window_minute": None
+        if it.window_closes_at is None
+        else it.window_closes_at.replace(second=0, microsecond=0),
         "last_inbound_wamid": it.last_inbound_wamid,
         "held_by_agent": it.held_by_agent,
         "holders": list(it.holders),
@@ -176,8 +179,8 @@ def message_document(it: Message) -> Document:
     if it.content:
         # JSON inside BSON: Meta's own shapes hold what BSON refuses (any key, any depth, any int).
         document["content"] = orjson.dumps(it.content)
-    if it.wamid_key is not None:
-        document["wk"] = it.wamid_key
+    if it.wamid_key is not None and it.wamid_key != it.id:
+        document["wk"] = it.wamid_key  # an incoming message has it as its id
     if it.media is not None:
         document["media"] = _media_document(it.media)
     _add_sending(it, document)
