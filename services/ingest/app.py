@@ -41,9 +41,9 @@ class Service:
         apps = Apps(Sealer(settings.master_key.get_secret_value()))
         self._directory = CompactedTable(settings, DIRECTORY, directory.apply, metrics=self.metrics)
         self._credentials = CompactedTable(settings, CREDENTIALS, apps.apply, metrics=self.metrics)
-        self._complete = {"directory": False, "credentials": False}
+        self._complete = {"directory": False, "credentials": False, "publisher": False}
         self._ready = False
-        publisher = Publisher(
+        self._publisher = publisher = Publisher(
             settings,
             client_id="atrio-ingest",
             linger_ms=settings.ingest_linger_ms,
@@ -84,7 +84,7 @@ class Service:
         )
 
     def is_ready(self) -> bool:
-        """Whether both compacted topics have been read to their ends once.
+        """Whether both compacted topics were read to their ends, and Kafka was there, once.
 
         Later gaps do not count: while Kafka is away a body cannot be stored either, and a number
         that is learnt late is driven again out of quarantine.
@@ -92,12 +92,14 @@ class Service:
         return self._ready or not self.missing()
 
     def missing(self) -> Sequence[str]:
-        """The topics that have not been read to the end yet."""
+        """What has not been there yet."""
         complete = self._complete
         if not complete["directory"]:
             complete["directory"] = self._directory.caught_up
         if not complete["credentials"]:
             complete["credentials"] = self._credentials.caught_up
+        if not complete["publisher"]:
+            complete["publisher"] = self._publisher.connected
         missing = [f"{name}_incomplete" for name, done in complete.items() if not done]
         self._ready = not missing
         return missing

@@ -83,6 +83,11 @@ class Publisher:
         self._names: dict[int, tuple[Topic, str]] = {}
         self.healthy = True
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a producer now; it may still fail."""
+        return self._producer is not None
+
     async def start(self) -> None:
         """Begin to connect; returns at once and keeps trying until closed."""
         self._supervisor = asyncio.create_task(self._supervise(), name="publisher")

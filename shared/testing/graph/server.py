@@ -52,11 +52,11 @@ class GraphServer:
 
     async def serve(self) -> None:
         """Serve until a signal comes."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
         async with self:
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop.set)
             await stop.wait()
 
     async def __aenter__(self) -> Self:
