@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from shared.contracts.topics import ALL, DEAD_LETTER_RETENTION, Topic
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 
+_SHOWN_TRIES = 50
 _TOPIC_ALREADY_EXISTS = 36
 
 
@@ -91,19 +92,27 @@ async def ensure_topics(
                     raise KafkaError(f"{name}: error {code} {message[0] if message else ''}")
                 if code == 0:
                     created.append(name)
-        await _check_partitions(admin, [want for want in wanted if want.name in existing])
+        await _check_partitions(admin, [want for want in wanted if want.name not in created])
     finally:
         await admin.close()
     return created
 
 
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Partitions by topic. What another process created a moment ago takes a moment to show."""
+    for _ in range(_SHOWN_TRIES):
+        described = await admin.describe_topics(names)
+        found = {each["topic"]: len(each["partitions"]) for each in described}
+        if all(found.values()):
+            break
+        await asyncio.sleep(0.1)
+    return found
+
+
 async def _check_partitions(admin: AIOKafkaAdminClient, wanted: list[WantedTopic]) -> None:
     if not wanted:
         return
-    found = {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics([want.name for want in wanted])
-    }
+    found = await _partitions(admin, [want.name for want in wanted])
     wrong = [
         f"{want.name} has {found.get(want.name)} partitions, declared {want.partitions}"
         for want in wanted
