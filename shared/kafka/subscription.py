@@ -85,8 +85,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle.set()
         self._halt_reason: str | None = None
         self._uncommitted: dict[TopicPartition, int] = {}
-        self._committing: asyncio.Task[None] | None = None
-        self._stopping = False
         metrics = runtime.metrics
         self._age = metrics.hop_age.labels(self.name)
         self._sizes = metrics.batch_size.labels(self.name)
@@ -111,13 +109,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if generation != self._work.generation:
                 raise AbandonedError  # noqa: TRY301 - one place tells it
             last = {record.partition: record.offset for record in records}
-            self._uncommitted |= {
-                TopicPartition(self.name, each): offset + 1 for each, offset in last.items()
-            }
-            if self._stopping:
-                await self._flush_offsets()
-            else:
-                self._commit_soon()
+            await self._commit(
+                {TopicPartition(self.name, each): offset + 1 for each, offset in last.items()}
+            )
         except AbandonedError:
             log.info("batch.abandoned", lot=self.lot, records=len(messages))
             return
@@ -149,22 +143,21 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # --- offsets ---
 
-    def _commit_soon(self) -> None:
-        """Commits what is done, beside the next batch: its offsets wait for the one in flight."""
-        if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._flush_offsets(), name=f"commit {self.lot}")
+    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self._uncommitted.update(offsets)
+        await self._flush_offsets()
 
     async def _flush_offsets(self) -> None:
         consumer = self._consumer
         if consumer is None or not self._uncommitted:
             return
-        offsets = dict(self._uncommitted)
+        offsets = self._uncommitted
         try:
             async with asyncio.timeout(_COMMIT_LIMIT_SECONDS):
                 await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             # Lost to another member: the records come again, to it.
-            self._forget_committed(offsets)
+            self._uncommitted = {}
             self._runtime.metrics.commit_failures.labels(self.name).inc()
             log.warning("batch.commit_refused", lot=self.lot)
         except (KafkaError, TimeoutError) as error:
@@ -172,18 +165,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._runtime.metrics.commit_failures.labels(self.name).inc()
             log.warning("batch.commit_failed", lot=self.lot, error=type(error).__name__)
         else:
-            self._forget_committed(offsets)
-
-    def _forget_committed(self, offsets: dict[TopicPartition, int]) -> None:
-        for partition, offset in offsets.items():
-            if self._uncommitted.get(partition) == offset:
-                del self._uncommitted[partition]
-
-    async def _commit_now(self) -> None:
-        """Waits for the commit in flight, then commits what came after it."""
-        if self._committing is not None:
-            await self._committing
-        await self._flush_offsets()
+            self._uncommitted = {}
 
     @property
     def _consumer(self) -> GuardedConsumer | None:
@@ -211,7 +193,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._halt_reason is not None:
             await asyncio.Event().wait()  # read no more, until the watchdog has stopped the loop
         if self._uncommitted:
-            self._commit_soon()
+            await self._flush_offsets()
 
     @override
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -220,9 +202,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._idle.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                await self._commit_now()
         self._work.revoke()
         if self._listener is not None:
             self._listener.revoked()
@@ -325,8 +304,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self, limit: float) -> None:
         """Finish the batch in hand, commit, leave the group."""
-        self._stopping = True
-        await bounded("commit", self._commit_now(), limit)
         self._work.stop()
         await self._stop_subscriber(limit)
 
