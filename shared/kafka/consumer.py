@@ -28,6 +28,10 @@ class Owner(Protocol):
         """Called on every turn of the poll loop, before it waits."""
         ...
 
+    async def leaving(self) -> None:
+        """Called before the consumer leaves its group, in an orderly stop."""
+        ...
+
 
 class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """Waits for records itself, so that FastStream's loop neither sleeps nor ends.
@@ -42,6 +46,12 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().__init__(*topics, **options)
         # (partition, offset) of records returned whose header keys were not UTF-8.
         self.broken_headers: set[tuple[int, int]] = set()
+
+    @override
+    async def stop(self) -> None:
+        if self.owner is not None:
+            await self.owner.leaving()
+        await super().stop()
 
     @override
     async def getmany(

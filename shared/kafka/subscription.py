@@ -31,6 +31,8 @@ _START_LIMIT_SECONDS = 60.0
 _WATCH_SECONDS = 1.0
 _COMMIT_LIMIT_SECONDS = 5.0
 _SLOW_SECONDS = 1.0
+# A commit is a round trip of the hot loop and a write of the broker: several batches share one.
+_COMMIT_EVERY_SECONDS = 0.2
 # A revoked partition waits so long for the batch in hand, well below the rebalance timeout.
 _DRAIN_SECONDS = 5.0
 
@@ -85,6 +87,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle.set()
         self._halt_reason: str | None = None
         self._uncommitted: dict[TopicPartition, int] = {}
+        self._commit_due = 0.0
         metrics = runtime.metrics
         self._age = metrics.hop_age.labels(self.name)
         self._sizes = metrics.batch_size.labels(self.name)
@@ -94,7 +97,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
     # --- the batch ---
 
     async def on_batch(self, messages: Sequence[ConsumerRecord[Any, Any]]) -> None:
-        """Handle a batch and commit it; nothing is committed when it is abandoned."""
+        """Handle a batch and let it be committed; nothing is when it is abandoned."""
         started = time.perf_counter()
         if self._halt_reason is not None:
             return
@@ -109,9 +112,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             if generation != self._work.generation:
                 raise AbandonedError  # noqa: TRY301 - one place tells it
             last = {record.partition: record.offset for record in records}
-            await self._commit(
-                {TopicPartition(self.name, each): offset + 1 for each, offset in last.items()}
-            )
+            self._uncommitted |= {
+                TopicPartition(self.name, each): offset + 1 for each, offset in last.items()
+            }
         except AbandonedError:
             log.info("batch.abandoned", lot=self.lot, records=len(messages))
             return
@@ -143,29 +146,24 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # --- offsets ---
 
-    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
-        self._uncommitted.update(offsets)
-        await self._flush_offsets()
-
-    async def _flush_offsets(self) -> None:
+    async def _commit(self) -> None:
         consumer = self._consumer
         if consumer is None or not self._uncommitted:
             return
-        offsets = self._uncommitted
+        self._commit_due = time.monotonic() + _COMMIT_EVERY_SECONDS
+        offsets, self._uncommitted = self._uncommitted, {}
         try:
             async with asyncio.timeout(_COMMIT_LIMIT_SECONDS):
                 await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             # Lost to another member: the records come again, to it.
-            self._uncommitted = {}
             self._runtime.metrics.commit_failures.labels(self.name).inc()
             log.warning("batch.commit_refused", lot=self.lot)
         except (KafkaError, TimeoutError) as error:
-            # Kept: the next batch or idle turn commits it.
+            # Kept: a later turn of the poll loop commits it.
+            self._uncommitted = offsets | self._uncommitted
             self._runtime.metrics.commit_failures.labels(self.name).inc()
             log.warning("batch.commit_failed", lot=self.lot, error=type(error).__name__)
-        else:
-            self._uncommitted = {}
 
     @property
     def _consumer(self) -> GuardedConsumer | None:
@@ -192,8 +190,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._lag.set(consumer.lag())
         if self._halt_reason is not None:
             await asyncio.Event().wait()  # read no more, until the watchdog has stopped the loop
-        if self._uncommitted:
-            await self._flush_offsets()
+        if time.monotonic() >= self._commit_due:
+            await self._commit()
+
+    async def leaving(self) -> None:
+        """The consumer is about to leave its group: what is done is committed first."""
+        await self._commit()
 
     @override
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -202,6 +204,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._idle.wait()
+        await self._commit()
         self._work.revoke()
         if self._listener is not None:
             self._listener.revoked()

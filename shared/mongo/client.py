@@ -67,10 +67,11 @@ def _ms(span: timedelta) -> int:
     return int(span.total_seconds() * 1000)
 
 
-def create_client(settings: MongoSettings, *, app_name: str) -> Client:
+def create_client(settings: MongoSettings, *, app_name: str, retry_writes: bool = True) -> Client:
     """A client that writes journaled to the majority and reads what the majority has.
 
-    It connects by itself in the background; nothing here waits for the server.
+    It connects by itself in the background; nothing here waits for the server. `retry_writes`: the
+    driver repeats a write once whose answer was lost; MongoDB keeps a note of each for that.
     """
     return AsyncIOMotorClient(
         settings.mongo_url,
@@ -80,7 +81,7 @@ def create_client(settings: MongoSettings, *, app_name: str) -> Client:
         journal=True,
         wTimeoutMS=_ms(settings.mongo_write_timeout),
         readConcernLevel="majority",
-        retryWrites=True,
+        retryWrites=retry_writes,
         serverSelectionTimeoutMS=_ms(settings.mongo_select_timeout),
         connectTimeoutMS=3000,
         socketTimeoutMS=_ms(settings.mongo_write_timeout) + 5000,

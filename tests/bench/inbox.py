@@ -181,7 +181,7 @@ def measured(began: float, cpu: float, count: int) -> dict[str, float]:
 
 
 async def ours(prefix: str, database_name: str, count: int) -> dict[str, float]:
-    client = create_client(MongoSettings(), app_name="bench-ours")
+    client = create_client(MongoSettings(), app_name="bench-ours", retry_writes=False)
     publisher = Publisher(settings(prefix), client_id="bench-ours")
     view = DirectoryView()
     view.put(

@@ -36,7 +36,9 @@ class Foundation:
         self.settings = settings
         self.faults = faults or NoFaults()
         self.metrics = Metrics()
-        self.client = create_client(settings, app_name="atrio-inbox")
+        # What was not surely written is looked at again anyway, and MongoDB's note of each
+        # compare-and-set would cost it a sixth of the write.
+        self.client = create_client(settings, app_name="atrio-inbox", retry_writes=False)
         self.database: Database = self.client[settings.inbox_db]
         self.publisher = Publisher(settings, client_id="atrio-inbox", metrics=self.metrics)
         self.ids = IdHasher(settings.key_secret.get_secret_value())

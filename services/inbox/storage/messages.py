@@ -46,7 +46,10 @@ class MessageStore:
                 [("tenant", 1), ("conversation", 1), ("seq", -1)], name="thread"
             )
             await self._messages.create_index(
-                "deleted_at", name="stubs", expireAfterSeconds=int(STUBS_KEPT.total_seconds())
+                "deleted_at",
+                name="stub_expiry",
+                expireAfterSeconds=int(STUBS_KEPT.total_seconds()),
+                partialFilterExpression={"deleted_at": {"$type": "date"}},
             )
             await self._activities.create_index(
                 [("tenant", 1), ("conversation", 1), ("v", -1)], name="log"

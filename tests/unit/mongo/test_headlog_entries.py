@@ -13,9 +13,9 @@ from shared.mongo.headlog import (
     PatchAll,
     Publication,
     Put,
-    _merge_writes,
     published,
 )
+from shared.mongo.headlog.operations import merged_writes
 
 
 def record(version: int, topic: Topic = CONVERSATION_EVENTS, value: bytes | None = b"{}"):
@@ -85,7 +85,7 @@ def test_publication_of_a_change_begins_with_what_it_carries():
 
 def merged(*writes: Insert | Put | Patch | PatchAll):
     """The operations on the only collection that is written."""
-    ((_, operations),) = _merge_writes(writes).items()
+    ((_, operations),) = merged_writes(writes).items()
     return operations
 
 
@@ -117,7 +117,7 @@ def test_older_state_never_replaces_a_newer_one():
 
 
 def test_equal_ids_of_two_collections_are_two_documents():
-    operations = _merge_writes([Insert("messages", document(1)), Insert("activities", document(1))])
+    operations = merged_writes([Insert("messages", document(1)), Insert("activities", document(1))])
     assert {name: len(each) for name, each in operations.items()} == {
         "messages": 1,
         "activities": 1,

@@ -1,18 +1,4 @@
-"""A document that is the head of its log: every change is one compare-and-set on one document.
-
-The rules are those of `models/inbox_model.py`; each one left out has a failing trace there.
-
-1. `load` heads with read concern majority; `unpublished` are the outbox entries that this process
-   does not know to be published.
-2. The caller looks up what it needs *after* the load and decides.
-3. `commit` is one bulk write of compare-and-sets on `version`. The new outbox is
-   `unpublished + new entries`; an entry holds every effect of its event.
-4. `publish` writes the documents of the entries and sends their events in version order, in
-   parallel; commands go after the documents.
-5. Only when both are done the process remembers (id, version) as published.
-6. Trims are lazy, in bulk, w:1, by `$pull` and only where the version is still the one published.
-7. A commit that is not certain starts again at 1.
-"""
+"""The log itself: load, commit, publish, trim, sweep. Its rules are in the package's docstring."""
 
 from __future__ import annotations
 
@@ -23,20 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-import bson
-from bson.raw_bson import RawBSONDocument
-from pymongo import InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from shared.contracts import topics
-from shared.contracts.envelope import Envelope
 from shared.contracts.errors import TransientError
 from shared.contracts.records import OutRecord
-from shared.contracts.topics import Topic
 from shared.faults import FaultPoints, NoFaults
 from shared.mongo.client import (
     DUPLICATE_KEY,
@@ -48,170 +27,13 @@ from shared.mongo.client import (
     transient_errors,
     unacknowledged_by_majority,
 )
-from shared.value import open_value, value
+from shared.mongo.headlog.entries import Change, Entry, Head, Publication, Step, published
+from shared.mongo.headlog.operations import compare_and_set, merged_writes, trims
 
-_TOPICS = {topic.base: topic for topic in topics.ALL}
 _REMEMBERED = 200_000
 ROUNDS = 10
 _TURN_SECONDS = 1.0
-
-
-@value
-class LogRecord:
-    """A record of an entry: stored in the outbox, sent byte for byte the same each time."""
-
-    topic: Topic
-    key: str
-    value: bytes | None
-    envelope: Envelope
-
-    def out(self) -> OutRecord:
-        return OutRecord(self.topic, self.key.encode(), self.value, self.envelope.headers())
-
-    def to_document(self) -> Document:
-        e = self.envelope
-        return {
-            "t": self.topic.base,
-            "k": self.key,
-            "b": self.value,
-            "e": [e.id, e.type, e.source, e.time, e.tenant, e.subject, e.sequence, e.traceparent],
-        }
-
-    @classmethod
-    def from_document(cls, doc: Document) -> LogRecord:
-        return cls(_TOPICS[doc["t"]], doc["k"], doc["b"], Envelope(*doc["e"]))
-
-
-@open_value
-class _Whole:
-    collection: str
-    document: Document
-    """Has `_id` and `v`."""
-
-    @cached_property
-    def raw(self) -> RawBSONDocument:
-        """Encoded once: for the outbox and for the collection."""
-        return RawBSONDocument(bson.encode(self.document))
-
-
-@open_value
-class Insert(_Whole):
-    """Creates a document; that it is there already is fine."""
-
-
-@open_value
-class Put(_Whole):
-    """Replaces a document where its `v` is below this one's, or creates it."""
-
-
-@value
-class Patch:
-    """Sets members of a document of another log, guarded by `guard` < `version`."""
-
-    collection: str
-    id: str
-    guard: str
-    version: int
-    members: Document
-
-
-@value
-class PatchAll:
-    """Sets members of all documents of `query` whose `v` is below `version`."""
-
-    collection: str
-    query: Document
-    version: int
-    members: Document
-    unset: tuple[str, ...] = ()
-
-
-DocumentWrite = Insert | Put | Patch | PatchAll
-_KINDS: dict[str, type[DocumentWrite]] = {"i": Insert, "p": Put, "s": Patch, "e": PatchAll}
-_TAGS = {kind: tag for tag, kind in _KINDS.items()}
-
-
-@value
-class Entry:
-    """One event with every effect that it has.
-
-    `events` are sent in order, `documents` written beside them, `commands` sent after them.
-    """
-
-    version: int
-    events: tuple[LogRecord, ...] = ()
-    documents: tuple[DocumentWrite, ...] = ()
-    commands: tuple[LogRecord, ...] = ()
-
-    def to_document(self) -> Document:
-        doc: Document = {"v": self.version, "r": [r.to_document() for r in self.events]}
-        if self.documents:
-            doc["d"] = [_write_to_document(w) for w in self.documents]
-        if self.commands:
-            doc["c"] = [r.to_document() for r in self.commands]
-        return doc
-
-    @classmethod
-    def from_document(cls, doc: Document) -> Entry:
-        return cls(
-            version=doc["v"],
-            events=tuple(LogRecord.from_document(r) for r in doc["r"]),
-            documents=tuple(_write_from_document(w) for w in doc.get("d", ())),
-            commands=tuple(LogRecord.from_document(r) for r in doc.get("c", ())),
-        )
-
-
-def _write_to_document(write: DocumentWrite) -> list[Any]:
-    match write:
-        case Insert() | Put():
-            return [_TAGS[type(write)], write.collection, write.raw]
-        case Patch():
-            return ["s", write.collection, write.id, write.guard, write.version, write.members]
-        case PatchAll():
-            unset = list(write.unset)
-            return ["e", write.collection, write.query, write.version, write.members, unset]
-
-
-def _write_from_document(stored: list[Any]) -> DocumentWrite:
-    tag, *members = stored
-    if tag == "e":
-        members[-1] = tuple(members[-1])
-    return _KINDS[tag](*members)
-
-
-@value
-class Head:
-    """A loaded document: its state without `version` and `outbox`, and what is unpublished."""
-
-    id: str
-    version: int
-    state: Document
-    unpublished: tuple[Entry, ...]
-
-
-@value
-class Change:
-    """A compare-and-set: `expected` 0 creates the document."""
-
-    id: str
-    expected: int
-    state: Document
-    entries: tuple[Entry, ...]
-    carried: tuple[Entry, ...] = ()
-    """`unpublished` of the head that the change was decided on."""
-
-    @property
-    def version(self) -> int:
-        return self.entries[-1].version if self.entries else self.expected
-
-
-@value
-class Publication:
-    """Entries of one head to publish; `entries` are in version order and end at `version`."""
-
-    id: str
-    version: int
-    entries: tuple[Entry, ...]
+T = TypeVar("T")
 
 
 class ContentionError(TransientError):
@@ -227,17 +49,6 @@ class RunPublisher(Protocol):
         *,
         timeout: timedelta = ...,  # noqa: ASYNC109 - the publisher's own limit
     ) -> list[bool]: ...
-
-
-T = TypeVar("T")
-
-
-@value
-class Step(Generic[T]):
-    """What a decision on one head comes to: a result, and the change to make (None: nothing)."""
-
-    result: T
-    change: Change | None = None
 
 
 Settle = Callable[[Sequence[Publication]], Awaitable[None]]
@@ -339,7 +150,7 @@ class HeadLog:
         if not changes:
             return frozenset()
         now = self._clock()
-        operations: list[Any] = [self._operation(change, now) for change in changes]
+        operations = [self._operation(change, now) for change in changes]
         try:
             with transient_errors():
                 result = await self._collection.bulk_write(operations, ordered=False)
@@ -352,18 +163,7 @@ class HeadLog:
         return won
 
     def _operation(self, change: Change, now: datetime) -> Any:
-        entries = change.carried + change.entries
-        document = {
-            **change.state,
-            "_id": change.id,
-            "version": change.version,
-            "outbox": [entry.to_document() for entry in entries],
-        }
-        if entries:
-            document["outbox_at"] = now
-        if change.expected == 0:
-            return InsertOne(document)
-        return ReplaceOne({"_id": change.id, "version": change.expected}, document)
+        return compare_and_set(change, now)
 
     @staticmethod
     def _certain(changes: Sequence[Change], details: Mapping[str, Any]) -> frozenset[str]:
@@ -373,7 +173,7 @@ class HeadLog:
                 raise BulkWriteError(dict(details))
             lost.add(changes[error["index"]].id)
         replaces = [c.id for c in changes if c.expected != 0 and c.id not in lost]
-        if details["nMatched"] != len(replaces):
+        if details["nModified"] != len(replaces):
             lost.update(replaces)  # which of them is not told: none is certain
         return frozenset(c.id for c in changes if c.id not in lost)
 
@@ -411,7 +211,7 @@ class HeadLog:
 
     async def _write_documents(self, publications: Sequence[Publication]) -> None:
         await self._faults.reach("write")
-        per_collection = _merge_writes(
+        per_collection = merged_writes(
             write for p in publications for entry in p.entries for write in entry.documents
         )
         await asyncio.gather(
@@ -444,8 +244,10 @@ class HeadLog:
         """Loads, decides and writes one head until the compare-and-set wins; then answers.
 
         `decide` runs once a round, after the load; it must be idempotent. What it raises passes.
-        The publication goes on behind the answer. Raises ContentionError after ten rounds.
+        The publication goes on behind the answer. A commit of unknown outcome is looked at and
+        repeated once; then it raises TransientError, and ContentionError after ten rounds.
         """
+        doubtful = False
         async with self._turn(head_id):
             for attempt in range(ROUNDS):
                 if attempt:
@@ -456,7 +258,14 @@ class HeadLog:
                     step = await decide(head)
                 if step.change is None:
                     return step.result
-                if head_id in await self.commit([step.change]):
+                try:
+                    won = await self.commit([step.change])
+                except TransientError:
+                    if doubtful:
+                        raise
+                    doubtful = True
+                    continue
+                if won:
                     self.publish_soon([published(step.change)])
                     return step.result
         raise ContentionError("too many writers")
@@ -524,19 +333,7 @@ class HeadLog:
         batch, self._to_trim = self._to_trim, {}
         try:
             with transient_errors():
-                await self._trims.bulk_write(
-                    [
-                        UpdateOne(
-                            {"_id": head_id, "version": version},
-                            {
-                                "$pull": {"outbox": {"v": {"$lte": version}}},
-                                "$unset": {"outbox_at": ""},
-                            },
-                        )
-                        for head_id, version in batch.items()
-                    ],
-                    ordered=False,
-                )
+                await self._trims.bulk_write([trims(batch)], ordered=False)
         except TransientError:
             self._to_trim = {**batch, **self._to_trim}
             raise
@@ -572,78 +369,6 @@ class HeadLog:
         return len(heads)
 
 
-def published(change: Change) -> Publication:
-    """What is to be published after a change was committed."""
-    return Publication(change.id, change.version, change.carried + change.entries)
-
-
 def _jitter(attempt: int) -> float:
     """Seconds to wait; by chance, or callers that collided once would collide again."""
     return random.uniform(0, min(0.1, 0.004 * 2**attempt))  # noqa: S311 - not a secret
-
-
-def _merge_writes(writes: Iterable[DocumentWrite]) -> dict[str, list[Any]]:
-    """One operation per document, its last state; by collection.
-
-    A document that is created and then changed becomes a guarded put: an insert that met the
-    older state would lose the newer one.
-    """
-    whole: dict[tuple[str, str], Insert | Put] = {}
-    operations: dict[str, list[Any]] = {}
-    patches: list[PatchAll] = []
-    for write in writes:
-        match write:
-            case Insert() | Put():
-                key = (write.collection, write.document["_id"])
-                before = whole.get(key)
-                if before is None:
-                    whole[key] = write
-                elif write.document["v"] >= before.document["v"]:
-                    whole[key] = Put(write.collection, write.document)
-            case Patch(collection, target, guard, version, members):
-                operations.setdefault(collection, []).append(
-                    UpdateOne(
-                        {
-                            "_id": target,
-                            "$or": [{guard: {"$lt": version}}, {guard: {"$exists": False}}],
-                        },
-                        {"$set": {**members, guard: version}},
-                    )
-                )
-            case PatchAll():
-                patches.append(write)
-    for write in whole.values():
-        document = write.document
-        operations.setdefault(write.collection, []).append(
-            InsertOne(write.raw)
-            if isinstance(write, Insert)
-            else ReplaceOne(
-                {"_id": document["_id"], "v": {"$lt": document["v"]}}, write.raw, upsert=True
-            )
-        )
-    for patch in patches:
-        update: Document = {"$set": {**patch.members, "v": patch.version}}
-        if patch.unset:
-            update["$unset"] = dict.fromkeys(patch.unset, "")
-        operations.setdefault(patch.collection, []).append(
-            UpdateMany({**patch.query, "v": {"$lt": patch.version}}, update)
-        )
-    return operations
-
-
-__all__ = [
-    "Change",
-    "ContentionError",
-    "Entry",
-    "Head",
-    "HeadLog",
-    "HeadLogOptions",
-    "Insert",
-    "LogRecord",
-    "Patch",
-    "PatchAll",
-    "Publication",
-    "Put",
-    "Step",
-    "published",
-]
