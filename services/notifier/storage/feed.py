@@ -84,10 +84,17 @@ class FeedStore:
         """
         if not self._redis.identity:
             await self._redis.ping()
-        answers = await self._redis.run_all([self._write_call(event) for event in events])
+        # One wake-up for all that a tenant gets: each would cost every pod a message.
+        last = {event.tenant: place for place, event in enumerate(events)}
+        answers = await self._redis.run_all(
+            [
+                self._write_call(event, wakes=last[event.tenant] == place)
+                for place, event in enumerate(events)
+            ]
+        )
         return [Written(bool(fresh), raised.decode()) for fresh, raised in answers]
 
-    def _write_call(self, event: FeedEvent) -> Call:
+    def _write_call(self, event: FeedEvent, *, wakes: bool) -> Call:
         keys = self.keys(event.tenant)
         names = (ALL, *sorted((event.before | event.after) - {ALL}))
         return Call(
@@ -102,7 +109,7 @@ class FeedStore:
                 self._ring_age_ms,
                 _STREAM_TTL_MS,
                 self._last_ttl,
-                keys.wake,
+                keys.wake if wakes else "",
                 _SEPARATOR.join(sorted(event.before)),
                 _SEPARATOR.join(sorted(event.after)),
                 event.body,

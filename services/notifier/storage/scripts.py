@@ -25,7 +25,7 @@ end
 
 # KEYS: head, last, marks, all, other streams...
 # ARGV: version, gap_free, fresh epoch, source, ring events, ring age ms, stream ttl ms,
-#       last ttl s, channel, before, after, body, names of the streams...
+#       last ttl s, channel or '', before, after, body, names of the streams...
 # Answers {written, reason of a raised epoch or ''}.
 WRITE: Final = Script(
     _HEAD
@@ -46,6 +46,8 @@ if reason ~= '' then
   epoch = ARGV[3]
   raise_epoch(KEYS[1], epoch, ARGV[4], micros)
 end
+-- Also for what was written before: the call that wrote it may have died before its wake-up.
+if ARGV[9] ~= '' then redis.call('PUBLISH', ARGV[9], '') end
 if stale then return {0, reason} end
 redis.call('SET', KEYS[2], ARGV[1] .. '\\n' .. ARGV[11], 'EX', ARGV[8])
 local seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1))
@@ -56,13 +58,15 @@ if not head[3] or ms - tonumber(head[3]) >= age / 16 then
   redis.call('HSET', KEYS[1], 'marked', string.format('%.0f', ms))
 end
 local old = redis.call('LINDEX', KEYS[3], -17)
+local tops = {}
 for i = 4, #KEYS do
   local stream, name = KEYS[i], ARGV[i + 9]
-  if redis.call('EXISTS', stream) == 0 then
+  local entry = {seq .. '-0', 'e', epoch, 'b', ARGV[10], 'a', ARGV[11], 'd', ARGV[12]}
+  if not redis.call('XADD', stream, 'NOMKSTREAM', unpack(entry)) then
     local top = redis.call('HGET', KEYS[1], 'top:' .. name)
     if top then redis.call('HSET', KEYS[1], 'floor:' .. name, top) end
+    redis.call('XADD', stream, unpack(entry))
   end
-  redis.call('XADD', stream, seq .. '-0', 'e', epoch, 'b', ARGV[10], 'a', ARGV[11], 'd', ARGV[12])
   local gone = redis.call('XTRIM', stream, 'MAXLEN', '~', ARGV[5])
   if old then gone = gone + redis.call('XTRIM', stream, 'MINID', '~', old .. '-0') end
   if gone > 0 then
@@ -70,10 +74,11 @@ for i = 4, #KEYS do
     local floor = string.format('%.0f', tonumber(string.match(first, '^%d+')) - 1)
     redis.call('HSET', KEYS[1], 'floor:' .. name, floor)
   end
-  redis.call('HSET', KEYS[1], 'top:' .. name, seq)
+  tops[#tops + 1] = 'top:' .. name
+  tops[#tops + 1] = seq
   redis.call('PEXPIRE', stream, ARGV[7])
 end
-redis.call('PUBLISH', ARGV[9], '')
+redis.call('HSET', KEYS[1], unpack(tops))
 return {1, reason}
 """
 )
