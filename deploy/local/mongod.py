@@ -26,6 +26,9 @@ def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[
         *("--replSet", REPLICA_SET, "--oplogSize", "512"),
         *("--wiredTigerCacheSizeGB", f"{cache_gb:g}"),
         *("--nounixsocket", "--quiet"),
+        # Nobody reads the past here: by default each old version of a document is kept for 300 s.
+        *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
+        *("--wiredTigerJournalCompressor", "none"),
         # A slow operation would be logged with its documents, which are customers' messages.
         *("--slowms", "3600000"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
