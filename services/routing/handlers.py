@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ from shared.kafka.subscribe import ConsumerRuntime, create_broker, subscribe
 from shared.observability.metrics import Metrics
 
 GROUP = "routing"
+# Nobody notices a chat that is assigned a tenth of a second later.
+_GATHER = timedelta(milliseconds=100)
 _KNOWN = frozenset(EventType)
 
 
@@ -166,6 +169,11 @@ def register(handlers: Handlers, runtime: ConsumerRuntime) -> Any:
         (AGENT_EVENTS, handlers.on_agent_events),
     ):
         subscribe(
-            broker, topic, group=f"{prefix}{GROUP}.{topic.base}", handler=handler, runtime=runtime
+            broker,
+            topic,
+            group=f"{prefix}{GROUP}.{topic.base}",
+            handler=handler,
+            runtime=runtime,
+            gather=_GATHER,
         )
     return broker

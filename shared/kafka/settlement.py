@@ -25,6 +25,8 @@ log = structlog.get_logger()
 _T = TypeVar("_T")
 _FIRST_BACKOFF_SECONDS = 0.05
 _LAST_BACKOFF_SECONDS = 5.0
+# A lot that holds nothing is asked again only then: only its own consumer adds to it.
+_EMPTY_LOT_SECONDS = 1.0
 
 
 class AbandonedError(Exception):
@@ -64,6 +66,8 @@ class Settlement:
         self._tally = FailureTally(runtime.policy)
         # Of the keys seen lately, those that are parked: for the metric only.
         self._parked: set[bytes] = set()
+        self._lot_looked_at = 0.0
+        self._lot_empty = False
         self._interrupt = asyncio.Event()
         self._handled = runtime.metrics.records.labels(self._name, "handled")
         self._paused = runtime.metrics.paused.labels(self._name)
@@ -71,6 +75,7 @@ class Settlement:
     def revoke(self) -> None:
         """The partitions are lost: a batch that waits for a dependency is abandoned."""
         self.generation += 1
+        self._lot_looked_at = 0.0
         self._interrupt.set()
 
     def stop(self) -> None:
@@ -121,7 +126,7 @@ class Settlement:
         parking = self._runtime.parking
         assert parking is not None  # noqa: S101 - the caller asked
         keys = {record.key for record in records if record.key is not None}
-        if not keys:
+        if not keys or await self._is_lot_empty(generation):
             return records
         parked = await self._retried(lambda: parking.parked(self._lot, keys), generation)
         if parked or self._parked:
@@ -132,6 +137,19 @@ class Settlement:
         behind = [record for record in records if record.key in parked]
         await self._park(behind, BEHIND, generation)
         return [record for record in records if record.key not in parked]
+
+    async def _is_lot_empty(self, generation: int) -> bool:
+        parking = self._runtime.parking
+        assert parking is not None  # noqa: S101 - the caller asked
+        now = time.monotonic()
+        if now - self._lot_looked_at > _EMPTY_LOT_SECONDS:
+            found = await self._retried(lambda: parking.keys(self._lot, 1), generation)
+            self._lot_empty = not found
+            self._lot_looked_at = now
+            if self._lot_empty:
+                self._parked = set()
+                self._runtime.metrics.parked_keys.labels(self._name).set(0)
+        return self._lot_empty
 
     async def _reject_broken(
         self, due: list[InRecord], broken: Collection[tuple[int, int]], generation: int
@@ -223,6 +241,7 @@ class Settlement:
         parking = self._runtime.parking
         if parking is None or not records:
             return
+        self._lot_empty = False
         await self._retried(lambda: parking.park(self._lot, records, reason=reason), generation)
         self._runtime.metrics.parked_records.labels(self._name).inc(len(records))
         self._runtime.metrics.records.labels(self._name, "parked").inc(len(records))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
 BatchHandler = Handler
 _Batch = tuple[ConsumerRecord[Any, Any], ...]
 _MAX_FETCH_BYTES = 2 * 1024 * 1024
+_GATHERED_BYTES = 256 * 1024
 
 
 class AtrioBroker(KafkaBroker):
@@ -83,6 +85,7 @@ def subscribe(
     runtime: ConsumerRuntime,
     max_records: int = 500,
     batch_timeout_ms: int = 5,
+    gather: timedelta | None = None,
     listener: PartitionListener | None = None,
 ) -> None:
     """Register a batch handler for a topic.
@@ -97,6 +100,8 @@ def subscribe(
       copy goes to `<topic>.dead`.
 
     It is therefore called more than once for the same record and must be idempotent.
+    `gather`: the broker keeps records back so long, to hand over many at once; for those who need
+    not be quick, each fetch costs both sides as much as several records.
     `listener` is told of the partitions that come and go.
     """
     settings = runtime.settings
@@ -116,8 +121,8 @@ def subscribe(
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 4,
         max_poll_interval_ms=int(settings.kafka_max_poll_interval.total_seconds() * 1000),
-        fetch_min_bytes=1,
-        fetch_max_wait_ms=int(settings.kafka_fetch_max_wait.total_seconds() * 1000),
+        fetch_min_bytes=1 if gather is None else _GATHERED_BYTES,
+        fetch_max_wait_ms=int((gather or settings.kafka_fetch_max_wait).total_seconds() * 1000),
         max_partition_fetch_bytes=_MAX_FETCH_BYTES,
         listener=subscription,
         no_reply=True,

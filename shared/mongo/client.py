@@ -103,26 +103,40 @@ def unacknowledged_by_majority(collection: Collection) -> Collection:
 _session: ContextVar[Session | None] = ContextVar("mongo_session", default=None)
 
 
-@asynccontextmanager
-async def causal_reads(database: Database) -> AsyncIterator[None]:
-    """Reads with `causal_session()` inside see no less than the ones before them.
+class CausalReads:
+    """Reads that see no less than the ones before them: for one kind of caller of a database.
 
     A new primary answers majority reads from the commit point that it knows, which may lie
-    behind what its predecessor answered a moment ago; in a session it waits instead.
-    Not for operations that run at the same time.
+    behind what its predecessor answered a moment ago; in a session it waits instead. Sessions are
+    used again: each would cost two turns of motor's threads.
     """
-    with transient_errors():
-        session = await database.client.start_session(causal_consistency=True)
-    token = _session.set(session)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-        await session.end_session()
+
+    def __init__(self, database: Database) -> None:
+        self._client = database.client
+        self._idle: list[Session] = []
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """Reads with `causal_session()` inside belong together; not those of the same time."""
+        if self._idle:
+            session = self._idle.pop()
+        else:
+            with transient_errors():
+                session = await self._client.start_session(causal_consistency=True)
+        token = _session.set(session)
+        try:
+            yield
+        except BaseException:
+            await session.end_session()
+            raise
+        else:
+            self._idle.append(session)
+        finally:
+            _session.reset(token)
 
 
 def causal_session() -> Session | None:
-    """The session of the surrounding `causal_reads`, if any."""
+    """The session of the surrounding `CausalReads.session`, if any."""
     return _session.get()
 
 

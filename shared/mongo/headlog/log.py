@@ -19,10 +19,10 @@ from shared.contracts.records import OutRecord
 from shared.faults import FaultPoints, NoFaults
 from shared.mongo.client import (
     DUPLICATE_KEY,
+    CausalReads,
     Collection,
     Database,
     Document,
-    causal_reads,
     causal_session,
     transient_errors,
     unacknowledged_by_majority,
@@ -91,6 +91,7 @@ class HeadLog:
         self._database = database
         self._collection: Collection = database[collection]
         self._trims: Collection = unacknowledged_by_majority(database[collection])
+        self._reads = CausalReads(database)
         self._publisher = publisher
         self.options = options or HeadLogOptions()
         self._faults = faults or NoFaults()
@@ -113,7 +114,7 @@ class HeadLog:
 
     def causal_reads(self) -> AbstractAsyncContextManager[None]:
         """Around a load and what is looked up after it: a failover between them is no hole."""
-        return causal_reads(self._database)
+        return self._reads.session()
 
     async def load(self, ids: Iterable[str]) -> dict[str, Head]:
         """The heads that exist, by id."""
