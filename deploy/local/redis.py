@@ -36,6 +36,8 @@ def command(program: Path, data: Path, port: int) -> list[str]:
         *("--bind", "127.0.0.1", "--port", str(port)),
         *("--dir", str(data), "--daemonize", "no"),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+        # The feed's rings come and go: a small file would be rewritten all the time.
+        *("--auto-aof-rewrite-min-size", "512mb"),
         *("--maxmemory-policy", "noeviction"),
         *("--set-proc-title", "no"),
     ]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.connection import BlockingConnectionPool, Connection
@@ -25,6 +26,7 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004 - the same
     TryAgainError,
 )
+from typing_extensions import override
 
 from shared.contracts.errors import TransientError
 from shared.redis.settings import RedisSettings
@@ -67,6 +69,16 @@ class Call:
     args: Sequence[Argument]
 
 
+class _PackedInC(Connection):
+    """redis-py packs the commands of an asyncio connection in Python: half of what a call costs."""
+
+    @override
+    def pack_command(self, *args: Any) -> list[bytes]:
+        name = args[0]
+        words = name.split() if isinstance(name, str) else (name,)
+        return [hiredis.pack_command((*words, *args[1:]))]
+
+
 class RedisClient:
     """A pool of connections that never retries by itself.
 
@@ -81,6 +93,8 @@ class RedisClient:
         # Who finds every connection in use waits for one, like for a slow server.
         pool = BlockingConnectionPool.from_url(
             settings.redis_url.get_secret_value(),
+            # A `rediss:` address takes redis-py's own class instead.
+            connection_class=_PackedInC,
             timeout=settings.redis_timeout.total_seconds(),
             client_name=client_name,
             max_connections=settings.redis_connections,

@@ -86,15 +86,16 @@ class FeedStore:
             await self._redis.ping()
         # One wake-up for all that a tenant gets: each would cost every pod a message.
         last = {event.tenant: place for place, event in enumerate(events)}
+        fresh = self._fresh_epoch()
         answers = await self._redis.run_all(
             [
-                self._write_call(event, wakes=last[event.tenant] == place)
+                self._write_call(event, f"{fresh}{place:04x}", wakes=last[event.tenant] == place)
                 for place, event in enumerate(events)
             ]
         )
         return [Written(bool(fresh), raised.decode()) for fresh, raised in answers]
 
-    def _write_call(self, event: FeedEvent, *, wakes: bool) -> Call:
+    def _write_call(self, event: FeedEvent, fresh: str, *, wakes: bool) -> Call:
         keys = self.keys(event.tenant)
         names = (ALL, *sorted((event.before | event.after) - {ALL}))
         return Call(
@@ -103,7 +104,7 @@ class FeedStore:
             (
                 event.version,
                 int(event.gap_free),
-                self._fresh_epoch(),
+                fresh,
                 self._redis.identity,
                 self._ring_events,
                 self._ring_age_ms,
