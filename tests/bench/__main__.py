@@ -32,7 +32,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20, help="of a chain's rate, measured")
     parser.add_argument("--rates", default="300,1000", help="of the chain, messages a second")
     parser.add_argument("--customers", type=int, default=3000, help="who write in the chain")
-    parser.add_argument("--agents", type=int, default=1, help="sockets beside the measuring one")
+    parser.add_argument("--agents", type=int, default=0, help="sockets beside the measuring one")
     parser.add_argument("--messages", type=int, default=30_000, help="of inbox' backlog")
     parser.add_argument("--sockets", type=int, default=2000, help="that are opened and left idle")
     parser.add_argument("--rounds", type=int, default=3, help="of the parts that take turns")

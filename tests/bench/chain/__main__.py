@@ -14,7 +14,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--rates", default="300,1000")
 parser.add_argument("--seconds", type=float, default=20)
 parser.add_argument("--customers", type=int, default=3000)
-parser.add_argument("--agents", type=int, default=1)
+parser.add_argument("--agents", type=int, default=0)
 given = parser.parse_args()
 options = Options(
     rates=tuple(float(rate) for rate in given.rates.split(",")),

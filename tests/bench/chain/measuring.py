@@ -36,7 +36,7 @@ class Options:
     seconds: float = 20
     warm_up: float = 4
     customers: int = 3000
-    agents: int = 1
+    agents: int = 0
 
 
 def run(addresses: Addresses, folder: Path, options: Options) -> list[Result]:
