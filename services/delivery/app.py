@@ -39,6 +39,7 @@ from shared.kafka.settings import KafkaSettings
 from shared.kafka.subscribe import ConsumerRuntime
 from shared.kafka.table import CompactedTable
 from shared.mongo.client import Database, MongoSettings, create_client
+from shared.mongo.parking import MongoParking
 from shared.observability.components import Components
 from shared.observability.loop_lag import LoopLag
 from shared.observability.metrics import Metrics
@@ -78,6 +79,7 @@ class Engine:
         self.sends = SendRecords(database)
         self.call_records = CallRecords(database)
         self.uploads = Uploads(database)
+        self.parking = MongoParking(database)
         self.schedule = Schedule(full_rate=settings.delivery_rate, caps=caps)
         self.graph = Graph(
             settings.graph_url,
@@ -172,6 +174,7 @@ class Engine:
         await self.sends.create_indexes()
         await self.call_records.create_indexes()
         await self.uploads.create_indexes()
+        await self.parking.ensure_indexes()
 
     def reset(self) -> None:
         """Forget what is in memory and read it again: a loop failed."""
@@ -211,7 +214,9 @@ class Service:
             kafka, CREDENTIALS, engine.numbers.apply_credentials, metrics=self.metrics
         )
         self._publisher = publisher
-        self._runtime = ConsumerRuntime(kafka, publisher, metrics=self.metrics)
+        self._runtime = ConsumerRuntime(
+            kafka, publisher, parking=engine.parking, metrics=self.metrics
+        )
         self.broker = register(engine.intake, engine.ownership, self._runtime)
         self.halted = self._runtime.halted
         self._complete = asyncio.Event()

@@ -25,7 +25,7 @@ from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import EnvelopeError
 from shared.contracts.records import InRecord
 from shared.faults import FaultPoints
-from shared.kafka.failure import Rejected
+from shared.kafka.failure import BEHIND, Rejected
 from shared.observability.metrics import Metrics
 
 
@@ -52,13 +52,18 @@ class Intake:
     async def take_in(self, records: Sequence[InRecord]) -> list[Rejected]:
         """Store the commands durably, then offer them to this pod's lanes.
 
+        What cannot be read is rejected, and what follows it in its chat waits behind it.
         Raises TransientError when the store is away: the same batch comes again.
         """
         rejected: list[Rejected] = []
+        poisoned: set[bytes] = set()
         sends: dict[str, SendRecord] = {}
         calls: dict[str, CallRecord] = {}
         now = self._clock.now()
         for record in records:
+            if record.key in poisoned:
+                rejected.append(Rejected(record, BEHIND))
+                continue
             try:
                 envelope = read_envelope(record.headers)
                 if envelope.type == CommandType.MESSAGE_SEND:
@@ -69,10 +74,13 @@ class Intake:
                     calls.setdefault(call.id, call)
                 else:
                     self._metrics.unknown_types.labels(record.topic).inc()
+                continue
             except EnvelopeError as bad:
                 rejected.append(Rejected(record, bad.reason, stage="decode"))
             except ValidationError:
                 rejected.append(Rejected(record, "bad_payload", stage="decode"))
+            if record.key is not None:
+                poisoned.add(record.key)
         known = await self._sends.insert(list(sends.values()))
         await self._calls.insert(list(calls.values()))
         await self._faults.reach(FaultPoint.INTAKE_STORED)
