@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 from shared.contracts.base import Payload
 from shared.contracts.commands import COMMANDS
-from shared.contracts.directory import ENTRIES, CredentialsEntry
+from shared.contracts.directory import CREDENTIALS_TYPE, ENTRIES, CredentialsEntry
 from shared.contracts.envelope import JSON, TYPE_PREFIX, TYPE_SUFFIX
 from shared.contracts.events import PAYLOADS, DecisionType, DeliveryEventType
 from shared.contracts.inbound import (
@@ -46,7 +46,6 @@ from shared.contracts.topics import (
 
 QUARANTINED = "whatsapp.quarantined"
 """The one type whose value is not JSON of ours: the bytes that Meta signed."""
-CREDENTIALS_TYPE = "credentials.number"
 
 _VERSION = "1.0.0"
 _DAY = timedelta(days=1)

@@ -131,6 +131,9 @@ ENTRIES: dict[EntityKind, type[Payload]] = {
 }
 
 
+CREDENTIALS_TYPE = "credentials.number"
+
+
 class CredentialsEntry(Payload):
     """The secrets of one number, sealed.
 

@@ -24,6 +24,8 @@ class PersonalData(StrEnum):
 
     NONE = "none"
     NAMES = "names"
+    IDENTIFIERS = "identifiers"
+    """Phone numbers, and wamids, which contain them."""
     MESSAGES = "messages"
     SECRETS = "secrets"
 
@@ -114,7 +116,7 @@ DELIVERY_EVENTS = Topic(
     owner=("delivery",),
     readers=("inbox",),
     visibility=Visibility.INTERNAL,
-    personal_data=PersonalData.NAMES,
+    personal_data=PersonalData.IDENTIFIERS,
     retention=timedelta(days=14),
     about="What became of a command: accepted, failed, unknown, media ready.",
 )

@@ -20,7 +20,7 @@ DESIGN = {
     "conversation.events.v1": (PUBLIC, 30, {"inbox"}, PersonalData.MESSAGES),
     "routing.decisions.v1": (PUBLIC, 30, {"routing"}, PersonalData.NONE),
     "whatsapp.outbound.v1": (INTERNAL, 14, {"inbox"}, PersonalData.MESSAGES),
-    "delivery.events.v1": (INTERNAL, 14, {"delivery"}, PersonalData.NAMES),
+    "delivery.events.v1": (INTERNAL, 14, {"delivery"}, PersonalData.IDENTIFIERS),
     "agent.events.v1": (PUBLIC, 7, {"notifier", "inbox"}, PersonalData.NONE),
     "contact.events.v1": (PUBLIC, 30, {"inbox"}, PersonalData.NAMES),
     "directory.v1": (INTERNAL, None, {"inbox"}, PersonalData.NAMES),

@@ -81,7 +81,7 @@ class Conversations:
             free_slots=self.loads.free_slots,
             faults=faults,
         )
-        self.resolver = ContactResolver(self.identities, self.contacts, ids, clock)
+        self.resolver = ContactResolver(self.identities, self.contacts, ids, clock, self.names)
         self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,

@@ -132,4 +132,5 @@ def blank(
         epoch=0,
         created_at=now,
         updated_at=now,
+        labels=contact.labels,
     )

@@ -7,7 +7,7 @@ is stored or older changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, assert_never
@@ -127,13 +127,14 @@ def fold(
 def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surroundings) -> Fate:
     if messages.get(item.id) is not None:
         return Fate.DUPLICATE
-    if around.contact.blocked and item.origin != "phone":
+    contact = _as_known(draft.conversation, around.contact)
+    if contact.blocked and item.origin != "phone":
         return Fate.BLOCKED
     if item.opens and draft.conversation.status is Status.CLOSED:
         opening = Move(
             Trigger.CUSTOMER_WROTE, draft.now, bot=around.bot, number_team=around.number_team
         )
-        draft.conversation = evolve(draft.conversation, contact=around.contact)
+        draft.conversation = evolve(draft.conversation, contact=contact)
         draft.move(opening, actor=CUSTOMER)
     was = draft.conversation
     quoted = messages.get(item.reply_key) if item.reply_key else None
@@ -147,7 +148,7 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
         direction="out" if item.origin == "phone" else "in",
         type=item.body.type,
         received_at=item.received_at,
-        author=_author(item, around.contact),
+        author=_author(item, contact),
         text=item.body.text,
         media=item.body.media,
         content=item.body.content,
@@ -160,7 +161,7 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
         raw=item.raw,
     )
     changes: dict[str, Any] = {
-        "contact": around.contact,
+        "contact": contact,
         "seq": message.seq,
         "last_message": last_line(message),
     }
@@ -185,6 +186,17 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
     if event.message is not None:
         messages.put(event.message)
     return Fate.STORED
+
+
+def _as_known(conversation: Conversation, contact: ContactSnapshot) -> ContactSnapshot:
+    """What webhooks show of the contact, and whether it is blocked as the conversation knows.
+
+    A block reaches a conversation by a compare-and-set of its own. What was looked up of the
+    contact may be older: it would let a message in behind the block, and open the chat again.
+    """
+    if conversation.version == 0:
+        return contact
+    return replace(contact, blocked=conversation.contact.blocked)
 
 
 def _author(item: Incoming, contact: ContactSnapshot) -> AuthorRef:

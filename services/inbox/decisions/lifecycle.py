@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.inbox.model.conversation import Conversation
+from services.inbox.model.conversation import ContactSnapshot, Conversation
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Role, Status
 from shared.value import evolve
@@ -157,7 +157,16 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
         case Trigger.CLOSE | Trigger.BLOCK:
             return evolve(after, closed_at=at)
         case Trigger.DELETE:
-            return evolve(after, deleted=True, closed_at=at, unread=0, last_message=None, labels=())
+            return evolve(
+                after,
+                deleted=True,
+                closed_at=at,
+                unread=0,
+                last_message=None,
+                last_inbound_wamid=None,
+                labels=(),
+                contact=ContactSnapshot(after.contact.id, blocked=after.contact.blocked),
+            )
 
 
 def _held_by(conversation: Conversation, agent: str | None) -> Conversation:

@@ -33,4 +33,5 @@ class Contact:
             user_id=self.user_id,
             username=self.username,
             blocked=self.blocked,
+            labels=self.labels,
         )

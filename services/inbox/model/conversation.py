@@ -11,7 +11,10 @@ from shared.value import open_value, value
 
 @value
 class ContactSnapshot:
-    """What a conversation shows of its contact, as of its last event."""
+    """What a conversation shows of its contact, as of its last event.
+
+    `labels` are those that a new conversation of the contact begins with.
+    """
 
     id: str
     name: str | None = None
@@ -19,6 +22,7 @@ class ContactSnapshot:
     user_id: str | None = None
     username: str | None = None
     blocked: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @value

@@ -106,11 +106,14 @@ class IdentityStore:
 
 def _shown(doc: Document) -> ContactSnapshot | None:
     shown = doc.get("shown")
-    return None if shown is None else ContactSnapshot(doc["contact"], *shown)
+    if shown is None:
+        return None
+    name, wa_id, user_id, username, blocked, labels = shown
+    return ContactSnapshot(doc["contact"], name, wa_id, user_id, username, blocked, tuple(labels))
 
 
 def _shown_document(it: Contact) -> list[Any]:
-    return [it.name, it.wa_id, it.user_id, it.username, it.blocked]
+    return [it.name, it.wa_id, it.user_id, it.username, it.blocked, list(it.labels)]
 
 
 def contact_document(it: Contact) -> Document:

@@ -15,6 +15,7 @@ from services.inbox.model.entities import (
 )
 from shared.contracts.base import Payload
 from shared.contracts.directory import (
+    CREDENTIALS_TYPE,
     AgentEntry,
     CredentialsEntry,
     EntityKind,
@@ -145,9 +146,7 @@ def _credentials_record(number: Number) -> LogRecord:
         topic=CREDENTIALS,
         key=number.id,
         value=None if number.deleted else entry.model_dump_json().encode(),
-        envelope=_envelope(
-            number, "credentials.number", f"credentials:{number.id}:{number.version}"
-        ),
+        envelope=_envelope(number, CREDENTIALS_TYPE, f"credentials:{number.id}:{number.version}"),
     )
 
 

@@ -16,7 +16,7 @@ from services.inbox.decisions.identity import (
     shows,
 )
 from services.inbox.decisions.parsing import Relink
-from services.inbox.decisions.views import iso
+from services.inbox.decisions.views import Names, iso, label_view
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
@@ -67,11 +67,13 @@ class ContactResolver:
         log: HeadLog,
         ids: IdHasher,
         clock: Callable[[], datetime],
+        names: Names,
     ) -> None:
         self._identities = identities_
         self._log = log
         self._ids = ids
         self._clock = clock
+        self._names = names
 
     async def resolve(self, wants: Sequence[Want]) -> Resolved:
         """Finds or creates the contacts. Raises TransientError; a repeat ends the same.
@@ -226,7 +228,11 @@ class ContactResolver:
 
     def _change(self, contact: Contact, carried: tuple[Entry, ...] = ()) -> Change:
         return contact_change(
-            contact, labels=(), at=iso(self._clock()), actor=_SYSTEM, carried=carried
+            contact,
+            labels=[label_view(contact.tenant, each, self._names) for each in contact.labels],
+            at=iso(self._clock()),
+            actor=_SYSTEM,
+            carried=carried,
         )
 
     async def _load(

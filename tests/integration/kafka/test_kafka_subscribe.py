@@ -10,7 +10,7 @@ from shared.kafka.failure import BEHIND, FailurePolicy, Rejected
 from shared.kafka.parking import release
 from shared.kafka.publisher import Publisher
 from shared.kafka.settings import KafkaSettings
-from shared.testing.parking import InMemoryParkingLot
+from shared.testing.parking import InMemoryParkingLot, parked_record
 from tests.integration.kafka.kafka_rig import (
     Seen,
     committed,
@@ -200,13 +200,27 @@ async def test_what_the_handler_rejects_is_parked_and_the_rest_is_done(
         await until(lambda: asyncio.ensure_future(_is_committed(settings, 4)))
 
 
-async def test_each_batch_asks_for_its_keys_once(
+async def test_a_lot_that_holds_nothing_is_asked_for_no_keys(
     settings: KafkaSettings, publisher: Publisher
 ) -> None:
     parking = InMemoryParkingLot()
     seen = Seen()
     await publisher.publish([record(f"k{i}", b"v") for i in range(100)])
     async with consuming(settings, publisher, seen, parking=parking):
+        await until(lambda: len(seen.values) == 100)
+    assert parking.asked == 0
+
+
+async def test_with_a_key_parked_each_batch_asks_for_its_own_once(
+    settings: KafkaSettings, publisher: Publisher
+) -> None:
+    parking = InMemoryParkingLot()
+    seen = Seen()
+    lot = f"{settings.topic_prefix}g:{settings.topic_name(INBOUND)}"
+    await parking.park(lot, [parked_record(b"other", 1)], reason="bad")
+    await publisher.publish([record(f"k{i}", b"v") for i in range(100)])
+    async with consuming(settings, publisher, seen, parking=parking) as runtime:
+        assert runtime.subscriptions[0].lot == lot
         await until(lambda: len(seen.values) == 100)
     assert parking.asked == seen.calls
 
