@@ -15,7 +15,6 @@ from starlette.applications import Starlette
 from services.delivery.api import number_routes
 from services.delivery.decisions.schedule import Caps, Schedule
 from services.delivery.gateways.downloads import Downloads
-from services.delivery.gateways.files import FileStore
 from services.delivery.gateways.graph import Graph
 from services.delivery.handlers import register
 from services.delivery.settings import DeliverySettings
@@ -30,6 +29,7 @@ from services.delivery.workflows.posting import Poster
 from services.delivery.workflows.sending import Sender, SendLimits
 from services.delivery.workflows.telling import RunPublisher, Teller
 from services.delivery.workflows.uploading import Uploader
+from shared.blobs.store import BlobStore
 from shared.contracts.errors import TransientError
 from shared.contracts.topics import CREDENTIALS, DIRECTORY, OUTBOUND
 from shared.faults import FaultPoints, NoFaults
@@ -90,7 +90,7 @@ class Engine:
         self.downloads = Downloads(
             settings.graph_url, hosts=settings.media_hosts, largest=settings.media_largest
         )
-        self.files = FileStore(settings.media_url, settings.home / "data" / "media")
+        self.files = BlobStore(settings.media_url, settings.media_folder)
         self.numbers = Numbers(
             sealer=Sealer(settings.master_key.get_secret_value()),
             schedule=self.schedule,

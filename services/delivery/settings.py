@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from pydantic import ByteSize, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from typing_extensions import override
 
+from shared.blobs.settings import BlobSettings
 
-class DeliverySettings(BaseSettings):
+
+class DeliverySettings(BlobSettings):
     """`ATRIO_*`; Kafka's and MongoDB's own settings are in `shared`.
 
     `ATRIO_DELIVERY_DEADLINE` + connect (5 s) + total (30 s) must stay below
@@ -29,8 +30,6 @@ class DeliverySettings(BaseSettings):
     master_key: SecretStr
     key_secret: SecretStr
     internal_token: SecretStr | None = None
-    home: Path = Path(".atrio")
-    media_url: str = ""
     media_largest: ByteSize = ByteSize(100 * 1024 * 1024)
     media_hosts: tuple[str, ...] = ("lookaside.fbsbx.com",)
     delivery_rate: float = Field(default=80, gt=0)

@@ -12,10 +12,10 @@ from services.delivery.gateways.downloads import (
     DownloadRefusedError,
     Downloads,
 )
-from services.delivery.gateways.files import FileStore
 from services.delivery.gateways.graph import Credentials, Graph
 from services.delivery.model import CallAnswer, Done, ErrorNote, GraphError, NotSent
 from services.delivery.workflows.telling import error_json
+from shared.blobs.store import BlobStore
 from shared.contracts.commands import FetchMedia
 from shared.ids import IdHasher
 from shared.observability.metrics import Metrics
@@ -32,7 +32,7 @@ class Fetcher:
         *,
         graph: Graph,
         downloads: Downloads,
-        files: FileStore,
+        files: BlobStore,
         hasher: IdHasher,
         metrics: Metrics,
     ) -> None:

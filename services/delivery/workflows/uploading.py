@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.delivery.gateways.files import FileMissingError, FileStore
 from services.delivery.gateways.graph import Credentials, Graph
 from services.delivery.model import Ambiguous, Done, GraphError, NotSent, SendRecord
 from services.delivery.storage import Uploads
 from services.delivery.workflows.clock import Clock
+from shared.blobs.store import BlobMissingError, BlobStore
 from shared.observability.metrics import Metrics
 
 
@@ -26,7 +26,7 @@ class Uploader:
     """Media ids by (number, content), from the cache or by an upload."""
 
     def __init__(
-        self, *, uploads: Uploads, files: FileStore, graph: Graph, clock: Clock, metrics: Metrics
+        self, *, uploads: Uploads, files: BlobStore, graph: Graph, clock: Clock, metrics: Metrics
     ) -> None:
         self._uploads = uploads
         self._files = files
@@ -47,7 +47,7 @@ class Uploader:
             return found
         try:
             content = await self._files.stream(record.tenant, media.sha256)
-        except FileMissingError as missing:
+        except BlobMissingError as missing:
             raise UploadRefusedError(GraphError(FILE_MISSING, "file_missing")) from missing
         answer = await self._graph.upload(who, media, content)
         media_id = answer.members.get("id") if isinstance(answer, Done) else None
