@@ -17,6 +17,15 @@ class Status(StrEnum):
     CLOSED = "closed"
 
 
+class Priority(StrEnum):
+    """How urgent the agents hold a conversation to be."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
 class MessageStatus(StrEnum):
     """What is shown of an outgoing message."""
 

@@ -40,6 +40,13 @@ class Action(Body):
     epoch: Epoch = None
 
 
+class Close(Action):
+    """Why, from the tenant's close reasons; the note goes into the internal log."""
+
+    reason: EntityId | None = None
+    note: Note | None = None
+
+
 class Transfer(Action):
     """To one agent or to one team; the note goes into the internal log."""
 
@@ -174,13 +181,29 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
             return shown(await act(call_of(person, conversation_id, body, key)))
 
     add("accept", actions.accept, "already_assigned", "invalid_transition")
-    add("close", actions.close, "not_holder", "invalid_transition")
     add("reopen", actions.reopen, "not_holder", "invalid_transition")
     add("hold", actions.hold, "not_holder", "invalid_transition")
     add("bot", actions.give_to_bot, "no_bot", "not_holder", "invalid_transition")
     add("handoff", actions.hand_off, "not_holder", "invalid_transition")
     add("read", actions.mark_read, "not_holder")
     add("unread", actions.mark_unread, "not_holder")
+
+    @routes.post(
+        "/{conversation_id}/close",
+        response_model=views.Conversation,
+        responses=responses(
+            "stale_epoch", "not_holder", "invalid_transition", "unknown_close_reason"
+        ),
+    )
+    async def close_conversation(
+        person: AnyPerson,
+        conversation_id: PathId,
+        body: Close | None = None,
+        key: IdempotencyKey = None,
+    ) -> Response:
+        call = call_of(person, conversation_id, body, key)
+        reason, note = (None, None) if body is None else (body.reason, body.note)
+        return shown(await actions.close(call, reason, note))
 
     @routes.post(
         "/{conversation_id}/transfer",

@@ -42,6 +42,7 @@ CODES: Final[Mapping[str, int]] = {
     "window_closed": 409,
     "too_large": 413,
     "unknown_agent": 422,
+    "unknown_close_reason": 422,
     "unknown_label": 422,
     "unknown_media": 422,
     "unknown_team": 422,

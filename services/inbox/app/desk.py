@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from fastapi import APIRouter
 
+from services.inbox.api.catalogue import close_reasons_router
 from services.inbox.api.contacts import contacts_router
 from services.inbox.api.conversations import conversations_router
+from services.inbox.api.episodes import episodes_router
 from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
+from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
+from services.inbox.workflows.catalogue import Catalogue
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.labelling import Labelling
 from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
+from services.inbox.workflows.requests import Creations
 from services.inbox.workflows.sending import MediaCatalogue, Sending
 from shared.ids import IdHasher
 from shared.mongo.client import Database
@@ -49,16 +54,26 @@ class Desk:
         names = DirectoryNames(directory.view)
         changing = Changing(conversations, names, ids, clock)
         self.store = ConversationStore(database)
-        self.reading = Reading(conversations, self.store, ThreadStore(database), names)
-        self.actions = Actions(changing, directory)
+        threads = ThreadStore(database)
+        items = CatalogueStore(database)
+        catalogue = Catalogue(items, Creations(ids, clock), clock)
+        self.reading = Reading(conversations, self.store, threads, items, names, clock)
+        self.actions = Actions(changing, directory, items)
         self.sending = Sending(changing, MessageStore(database), media)
         self.releasing = Releasing(changing, self.store)
         self.labelling = Labelling(changing, contacts, self.store)
+        self.prepare: tuple[Callable[[], Awaitable[None]], ...] = (
+            self.store.ensure_indexes,
+            threads.ensure_indexes,
+            items.ensure_indexes,
+        )
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
             conversations_router(self.reading, self.actions, names),
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
+            episodes_router(self.reading, names),
+            close_reasons_router(catalogue),
             internal_router(self.store),
         )
 
@@ -73,4 +88,4 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         ids=base.ids,
         clock=now,
     )
-    return desk, Part(routers=desk.routers, prepare=(desk.store.ensure_indexes,))
+    return desk, Part(routers=desk.routers, prepare=desk.prepare)

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from services.inbox.decisions.episodes import let_go, taken, waited_until
 from services.inbox.model.conversation import ContactSnapshot, Conversation
 from shared.contracts.events import By, EventType
 from shared.contracts.views import Role, Status
@@ -122,6 +123,9 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
         epoch=conversation.epoch + 1,
         waiting_since=at if row.to is ON_HOLD else None,
         held_by_agent=False,
+        waited_ms=waited_until(conversation, at),
+        tenures=let_go(conversation, at),
+        snoozed_until=None,
     )
     match move.trigger:
         case Trigger.CUSTOMER_WROTE:
@@ -133,23 +137,23 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
                 unread=0,
                 opened_at=at,
                 closed_at=None,
-                first_response_at=None,
+                **_ANEW,
             )
         case Trigger.REOPEN:
             return evolve(
-                _held_by(after, move.agent),
+                _held_by(evolve(after, **_ANEW), move),
                 episode=conversation.episode + 1,
                 opened_at=at,
                 closed_at=None,
-                first_response_at=None,
             )
         case Trigger.ROUTED | Trigger.ACCEPT | Trigger.TRANSFER_AGENT:
-            return _held_by(after, move.agent)
+            return _held_by(after, move)
         case Trigger.TRANSFER_TEAM:
             return evolve(after, assignee=None, team=move.team)
         case Trigger.RELEASED:
             waiting = conversation.waiting_since or at
-            return evolve(after, assignee=None, team=None, waiting_since=waiting)
+            waited = conversation.waited_ms  # the wait goes on
+            return evolve(after, assignee=None, team=None, waiting_since=waiting, waited_ms=waited)
         case Trigger.HOLD:
             return evolve(after, assignee=None, held_by_agent=True)
         case Trigger.HANDOFF | Trigger.HOLDER_LOST | Trigger.BOT:
@@ -169,11 +173,21 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
             )
 
 
-def _held_by(conversation: Conversation, agent: str | None) -> Conversation:
+_ANEW: dict[str, Any] = {"first_response_at": None, "waited_ms": 0, "tenures": ()}
+"""What a new episode begins without."""
+
+
+def _held_by(conversation: Conversation, move: Move) -> Conversation:
+    agent = move.agent
     if agent is None:
         raise ValueError("an assignment names its agent")
     others = tuple(h for h in conversation.holders if h != agent)
-    return evolve(conversation, assignee=agent, holders=(*others, agent)[-_HOLDERS_KEPT:])
+    return evolve(
+        conversation,
+        assignee=agent,
+        holders=(*others, agent)[-_HOLDERS_KEPT:],
+        tenures=taken(conversation, agent, move.at),
+    )
 
 
 # -- who sees and who may

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from shared.contracts.views import MessageStatus, Status
+from shared.contracts.views import MessageStatus, Priority, Status
 from shared.value import open_value, value
 
 
@@ -48,6 +48,15 @@ class AnsweredKey:
     message_id: str | None = None
 
 
+@value
+class Tenure:
+    """Who held it from when to when, in one episode; `until` None: still."""
+
+    agent: str
+    since: datetime
+    until: datetime | None = None
+
+
 @open_value
 class Conversation:
     """The state at `version`. `assignee` of a closed conversation is its last holder.
@@ -82,6 +91,12 @@ class Conversation:
     held_by_agent: bool = False
     holders: tuple[str, ...] = ()
     """Who held it lately, newest last: a former holder's stale action is told so, not hidden."""
+    waited_ms: int = 0
+    """On Hold in this episode, without the wait that lasts."""
+    tenures: tuple[Tenure, ...] = ()
+    """Who held it in this episode, newest last."""
+    priority: Priority = Priority.NORMAL
+    snoozed_until: datetime | None = None
     deleted: bool = False
     answered: tuple[AnsweredKey, ...] = ()
 

@@ -9,16 +9,28 @@ from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
 from services.inbox.model.conversation import Conversation
+from services.inbox.storage.catalogue import CATALOGUE
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
+from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
 _ON_HOLD = {"status": Status.ON_HOLD.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
-_OF_TENANT = (MESSAGES, ACTIVITIES, CONVERSATIONS, CONTACTS, IDENTITIES, PENDING, CHANGES)
+_OF_TENANT = (
+    MESSAGES,
+    ACTIVITIES,
+    EPISODES,
+    CONVERSATIONS,
+    CONTACTS,
+    IDENTITIES,
+    PENDING,
+    CHANGES,
+    CATALOGUE,
+)
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -17,8 +18,9 @@ from services.inbox.model.conversation import (
     ReactionState,
     SendFailure,
     Stamp,
+    Tenure,
 )
-from shared.contracts.views import MessageStatus, Status
+from shared.contracts.views import MessageStatus, Priority, Status
 from shared.mongo.client import Document
 
 
@@ -76,6 +78,14 @@ def conversation_document(it: Conversation) -> Document:
             "at": line.at,
             "status": None if line.status is None else line.status.value,
         }
+    if it.waited_ms:
+        document["waited_ms"] = it.waited_ms
+    if it.tenures:
+        document["tenures"] = tenures_document(it.tenures)
+    if it.priority is not Priority.NORMAL:
+        document["priority"] = it.priority.value
+    if it.snoozed_until is not None:
+        document["snoozed_until"] = it.snoozed_until
     if it.answered:
         document["answered"] = [
             {"key": a.key, "status": a.status, "at": a.at, "message_id": a.message_id}
@@ -132,12 +142,24 @@ def conversation_of(conversation_id: str, version: int, state: Document) -> Conv
         last_inbound_wamid=state["last_inbound_wamid"],
         held_by_agent=state["held_by_agent"],
         holders=tuple(state["holders"]),
+        waited_ms=state.get("waited_ms", 0),
+        tenures=tenures_of(state.get("tenures", ())),
+        priority=Priority(state.get("priority", Priority.NORMAL)),
+        snoozed_until=state.get("snoozed_until"),
         deleted=state["deleted"],
         answered=tuple(
             AnsweredKey(a["key"], a["status"], a["at"], a["message_id"])
             for a in state.get("answered", ())
         ),
     )
+
+
+def tenures_document(tenures: Iterable[Tenure]) -> list[list[Any]]:
+    return [[each.agent, each.since, each.until] for each in tenures]
+
+
+def tenures_of(stored: Iterable[Iterable[Any]]) -> tuple[Tenure, ...]:
+    return tuple(Tenure(*each) for each in stored)
 
 
 # -- messages

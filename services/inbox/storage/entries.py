@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import orjson
 
+from services.inbox.decisions.episodes import ended_episode
 from services.inbox.decisions.views import Names, activity_data, event_view, iso, logged
 from services.inbox.model.events import Emitted
 from services.inbox.storage.documents import message_document
+from services.inbox.storage.episode_documents import EPISODES, episode_document
 from shared.contracts import topics
 from shared.contracts.envelope import Envelope
 from shared.mongo.headlog import DocumentWrite, Entry, Insert, LogRecord, PatchAll, Put
@@ -97,6 +99,9 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
                 },
             )
         )
+    episode = ended_episode(event)
+    if episode is not None:
+        documents.append(Insert(EPISODES, episode_document(episode, conversation.version)))
     if event.erases_messages:
         documents.append(
             PatchAll(

@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from services.inbox.model.conversation import Message
+from services.inbox.model.episode import Episode
 from services.inbox.model.events import ActorRef
 from services.inbox.storage.documents import message_of
 from services.inbox.storage.entries import ACTIVITIES, MESSAGES
+from services.inbox.storage.episode_documents import EPISODES, episode_of
 from shared.contracts.views import ActorKind
 from shared.mongo.client import Collection, Database, Document, transient_errors
 from shared.mongo.headlog import Entry, Insert, Put
@@ -97,6 +99,16 @@ class ThreadStore:
     def __init__(self, database: Database) -> None:
         self._messages = database[MESSAGES]
         self._activities = database[ACTIVITIES]
+        self._episodes = database[EPISODES]
+
+    async def ensure_indexes(self) -> None:
+        """The indexes of messages and activities are with the store that writes by them."""
+        with transient_errors():
+            await self._episodes.create_index(
+                [("tenant", 1), ("conversation", 1), ("episode", -1)], name="of_conversation"
+            )
+            # Reports: all that ended in a span of time.
+            await self._episodes.create_index([("tenant", 1), ("closed_at", 1)], name="by_end")
 
     async def messages(
         self,
@@ -138,6 +150,23 @@ class ThreadStore:
         items = docs[:limit]
         older = items[-1]["v"] if items and len(docs) > limit else None
         return [_activity(doc) for doc in items], older
+
+    async def episodes(
+        self,
+        tenant: str,
+        conversation: str,
+        unpublished: Iterable[Entry],
+        before: int | None,
+        limit: int,
+    ) -> tuple[list[Episode], int | None]:
+        """A page of those that ended, newest first, and the episode that older ones are before."""
+        laid_over = _laid_over(unpublished, EPISODES)
+        thread = _Thread(self._episodes, tenant, conversation, "episode", laid_over)
+        bounds: Document = {} if before is None else {"$lt": before}
+        docs = await thread.read(bounds, rising=False, limit=limit + 1)
+        items = docs[:limit]
+        older = items[-1]["episode"] if items and len(docs) > limit else None
+        return [episode_of(doc) for doc in items], older
 
 
 def _activity(doc: Document) -> Activity:

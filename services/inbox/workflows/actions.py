@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from services.inbox.decisions.admission import Verdict, judge, judge_mark
 from services.inbox.decisions.lifecycle import Move, Refusal, Trigger
+from services.inbox.model.catalogue import CloseReason
 from services.inbox.model.conversation import Conversation
 from services.inbox.model.entities import Agent, Team
 from services.inbox.model.errors import RefusedError
 from services.inbox.model.events import Command
+from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.workflows.changing import Call, Changing, conversation_at, repeated_answer
 from shared.contracts.commands import CommandType
@@ -20,15 +23,28 @@ from shared.mongo.headlog import Head, Step
 class Actions:
     """Every call answers with the conversation after it, or refuses with the reason's code."""
 
-    def __init__(self, changing: Changing, directory: DirectoryStore) -> None:
+    def __init__(
+        self, changing: Changing, directory: DirectoryStore, catalogue: CatalogueStore
+    ) -> None:
         self._changing = changing
         self._directory = directory
+        self._catalogue = catalogue
 
     async def accept(self, call: Call) -> Conversation:
         return await self._move(call, Trigger.ACCEPT, agent=call.viewer.agent)
 
-    async def close(self, call: Call) -> Conversation:
-        return await self._move(call, Trigger.CLOSE)
+    async def close(
+        self, call: Call, reason: str | None = None, note: str | None = None
+    ) -> Conversation:
+        """`reason` is one of the tenant's catalogue. Refuses with `unknown_close_reason`."""
+        if reason is None:
+            return await self._move(call, Trigger.CLOSE, note=note)
+        found = await self._catalogue.find(CloseReason, call.viewer.tenant, reason)
+        if found is None:
+            errors = [{"field": "reason", "code": "unknown"}]
+            raise RefusedError("unknown_close_reason", errors=errors)
+        told = {"close_reason": {"id": found.id, "name": found.name}}
+        return await self._move(call, Trigger.CLOSE, note=note, reason=found.id, told=told)
 
     async def reopen(self, call: Call) -> Conversation:
         return await self._move(call, Trigger.REOPEN, agent=call.viewer.agent)
@@ -74,6 +90,8 @@ class Actions:
         team: str | None = None,
         note: str | None = None,
         by: By | None = None,
+        reason: str | None = None,
+        told: dict[str, Any] | None = None,
         status: int = 200,
     ) -> Conversation:
         changing = self._changing
@@ -95,8 +113,8 @@ class Actions:
             if conversation is None or verdict is Verdict.HOLDS:
                 return Step(repeated_answer(conversation, call.viewer))
             draft = changing.begin(conversation, key, status)
-            details = {"note": note} if note else None
-            draft.move(move, actor=call.actor, by=by, details=details)
+            details = {**(told or {}), **({"note": note} if note else {})} or None
+            draft.move(move, actor=call.actor, by=by, reason=reason, details=details)
             return changing.step(head, draft, draft.conversation)
 
         return await changing.log.change(call.conversation_id, decide)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
+from services.inbox.decisions.episodes import present_episode
 from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
 from services.inbox.decisions.listing import (
     Filters,
@@ -14,8 +17,11 @@ from services.inbox.decisions.listing import (
     select,
 )
 from services.inbox.decisions.views import Names
+from services.inbox.model.catalogue import CloseReason
 from services.inbox.model.conversation import Conversation, Message
+from services.inbox.model.episode import Episode
 from services.inbox.model.errors import RefusedError, invalid, not_found
+from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.threads import Activity, Range, ThreadStore
 from services.inbox.workflows.changing import conversation_at
@@ -48,15 +54,33 @@ class InternalLog:
     older: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class EpisodePage:
+    """Episodes, newest first; `reasons` names the tenant's close reasons among theirs."""
+
+    conversation: Conversation
+    items: list[Episode]
+    reasons: dict[str, str]
+    older: int | None
+
+
 class Reading:
     """Reads never mark anything. What is out of sight is `not_found`."""
 
     def __init__(
-        self, log: HeadLog, conversations: ConversationStore, threads: ThreadStore, names: Names
+        self,
+        log: HeadLog,
+        conversations: ConversationStore,
+        threads: ThreadStore,
+        catalogue: CatalogueStore,
+        names: Names,
+        clock: Callable[[], datetime],
     ) -> None:
         self._log = log
         self._conversations = conversations
         self._threads = threads
+        self._catalogue = catalogue
+        self._clock = clock
         self.names = names
 
     async def page(
@@ -122,6 +146,21 @@ class Reading:
             conversation.tenant, conversation.id, head.unpublished, before, limit
         )
         return InternalLog(conversation, items, older)
+
+    async def episodes(
+        self, viewer: Viewer, conversation_id: str, *, before: int | None, limit: int
+    ) -> EpisodePage:
+        """A page of episodes; the present one is the first of the first page."""
+        head, conversation = await self._seen(viewer, conversation_id)
+        items, older = await self._threads.episodes(
+            conversation.tenant, conversation.id, head.unpublished, before, limit
+        )
+        present = present_episode(conversation, self._clock()) if before is None else None
+        if present is not None:
+            items = [present, *items]
+        reasons = {each.reason for each in items if each.reason is not None}
+        names = await self._catalogue.names(CloseReason, conversation.tenant, reasons)
+        return EpisodePage(conversation, items, names, older)
 
 
 __all__ = ["InternalLog", "Listed", "Range", "Reading", "Thread"]
