@@ -61,6 +61,7 @@ class NumberEntry(Payload):
     app_id: str | None = None
     team_id: str | None = None
     bot: bool = False
+    bot_silence_seconds: int = 60
 
 
 class AgentEntry(Payload):

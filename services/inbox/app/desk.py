@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fastapi import APIRouter
 
@@ -29,6 +29,7 @@ from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.requests import Creations
 from services.inbox.workflows.sending import MediaCatalogue, Sending
+from services.inbox.workflows.timers import Timers
 from shared.ids import IdHasher
 from shared.mongo.client import Database
 from shared.mongo.headlog import HeadLog
@@ -61,6 +62,7 @@ class Desk:
         self.actions = Actions(changing, directory, items)
         self.sending = Sending(changing, MessageStore(database), media)
         self.releasing = Releasing(changing, self.store)
+        self.timers = Timers(changing, self.store)
         self.labelling = Labelling(changing, contacts, self.store)
         self.prepare: tuple[Callable[[], Awaitable[None]], ...] = (
             self.store.ensure_indexes,
@@ -88,4 +90,10 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         ids=base.ids,
         clock=now,
     )
-    return desk, Part(routers=desk.routers, prepare=desk.prepare)
+
+    async def run_timers() -> None:
+        # What is due depends on the directory: numbers and policies.
+        await base.table.wait_caught_up(timedelta(days=365))
+        await desk.timers.run()
+
+    return desk, Part(routers=desk.routers, prepare=desk.prepare, run=(run_timers,))

@@ -175,6 +175,8 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
             "last_inbound_wamid": item.wamid,
             "held_by_agent": False,
         }
+        if was.status is Status.BOT:
+            changes["bot_waits_since"] = was.bot_waits_since or draft.now
     event = draft.emit(
         E.MESSAGE_RECEIVED,
         evolve(was, **changes),

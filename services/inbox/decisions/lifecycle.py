@@ -119,6 +119,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
     at = move.at
     after = evolve(
         conversation,
+        bot_waits_since=at if row.to is BOT and _owes_an_answer(conversation) else None,
         status=row.to,
         epoch=conversation.epoch + 1,
         waiting_since=at if row.to is ON_HOLD else None,
@@ -188,6 +189,11 @@ def _held_by(conversation: Conversation, move: Move) -> Conversation:
         holders=(*others, agent)[-_HOLDERS_KEPT:],
         tenures=taken(conversation, agent, move.at),
     )
+
+
+def _owes_an_answer(conversation: Conversation) -> bool:
+    line = conversation.last_message
+    return line is not None and line.direction == "in"
 
 
 # -- who sees and who may

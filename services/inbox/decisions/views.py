@@ -18,7 +18,7 @@ from services.inbox.model.conversation import (
     SendFailure,
 )
 from services.inbox.model.events import ActorRef, Emitted
-from shared.contracts.directory import NumberEntry
+from shared.contracts.directory import NumberEntry, Policy
 from shared.contracts.events import EventType
 from shared.contracts.views import ActorKind
 
@@ -35,6 +35,8 @@ class Names(Protocol):
     def label(self, tenant: str, label: str) -> tuple[str, str | None] | None: ...
 
     def number(self, tenant: str, number: str) -> NumberEntry | None: ...
+
+    def policy(self, tenant: str) -> Policy: ...
 
 
 @lru_cache(maxsize=4096)

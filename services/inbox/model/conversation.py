@@ -99,6 +99,12 @@ class Conversation:
     snoozed_until: datetime | None = None
     deleted: bool = False
     answered: tuple[AnsweredKey, ...] = ()
+    bot_waits_since: datetime | None = None
+    """Since when the bot owes the customer an answer."""
+    window_warned: datetime | None = None
+    """The `window_closes_at` that was warned of already."""
+    due_at: datetime | None = None
+    """No timer of it is due before; see `decisions.timers`."""
 
 
 @value

@@ -53,6 +53,8 @@ INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     ),
     "contact": (("tenant", "contact.id"), None),
     "active": (("tenant", "_id"), {"status": {"$in": _ACTIVE}}),
+    # Across tenants, for the timers. The member moves about once a day, see `decisions.timers`.
+    "due": (("due_at",), {"due_at": {"$type": "date"}}),
 }
 
 
@@ -128,6 +130,31 @@ class ConversationStore:
         with transient_errors():
             docs = await self._collection.find(query, {"_id": 1}).to_list(None)
         return [doc["_id"] for doc in docs]
+
+    async def due(self, now: datetime, limit: int) -> list[str]:
+        """Conversations of which a timer may be due, the longest due first."""
+        with transient_errors():
+            docs = await (
+                self._collection.find({"due_at": {"$lte": now}}, {"_id": 1})
+                .sort("due_at", 1)
+                .limit(limit)
+                .to_list(None)
+            )
+        return [doc["_id"] for doc in docs]
+
+    async def put_off(self, conversation: Conversation, due_at: datetime | None) -> None:
+        """Moves the timers of a conversation that is unchanged; no event, the version stays.
+
+        A compare-and-set that was decided before may put the earlier time back: that only has
+        the timers looked at once more.
+        """
+        update: Document = (
+            {"$unset": {"due_at": ""}} if due_at is None else {"$set": {"due_at": due_at}}
+        )
+        with transient_errors():
+            await self._collection.update_one(
+                {"_id": conversation.id, "version": conversation.version}, update
+            )
 
     async def erase(self, tenant: str) -> None:
         """Deletes all that is kept of a tenant's conversations."""

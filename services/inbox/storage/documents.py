@@ -28,6 +28,10 @@ def _status(value: str | None) -> MessageStatus | None:
     return None if value is None else MessageStatus(value)
 
 
+_MOMENTS = ("bot_waits_since", "window_warned", "due_at")
+"""Dates that most conversations are without."""
+
+
 def conversation_document(it: Conversation) -> Document:
     """The state without `_id`, `version` and `outbox`, which the head-of-log adds."""
     contact = it.contact
@@ -67,6 +71,10 @@ def conversation_document(it: Conversation) -> Document:
         "holders": list(it.holders),
         "deleted": it.deleted,
     }
+    for name in _MOMENTS:
+        moment = getattr(it, name)
+        if moment is not None:
+            document[name] = moment
     line = it.last_message
     if line is not None:
         document["last_message"] = {
@@ -151,6 +159,9 @@ def conversation_of(conversation_id: str, version: int, state: Document) -> Conv
             AnsweredKey(a["key"], a["status"], a["at"], a["message_id"])
             for a in state.get("answered", ())
         ),
+        bot_waits_since=state.get("bot_waits_since"),
+        window_warned=state.get("window_warned"),
+        due_at=state.get("due_at"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.inbox.storage.directory_view import DirectoryView
-from shared.contracts.directory import NumberEntry
+from shared.contracts.directory import NumberEntry, Policy
 
 
 class DirectoryNames:
@@ -26,3 +26,6 @@ class DirectoryNames:
 
     def number(self, tenant: str, number: str) -> NumberEntry | None:
         return self._directory.number(tenant, number)
+
+    def policy(self, tenant: str) -> Policy:
+        return self._directory.policy(tenant)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from services.inbox.decisions.admission import answered, exists, with_answer
 from services.inbox.decisions.draft import Draft
 from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
+from services.inbox.decisions.timers import Terms, terms_of, with_due
 from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import Conversation
 from services.inbox.model.errors import RefusedError, not_found
@@ -82,11 +83,19 @@ class Changing:
             Change(
                 id=head.id,
                 expected=head.version,
-                state=conversation_document(draft.conversation),
+                state=conversation_document(
+                    with_due(draft.conversation, self.terms(draft.conversation), draft.now)
+                ),
                 entries=tuple(render(event, self.names) for event in draft.events),
                 carried=head.unpublished,
             ),
         )
+
+    def terms(self, conversation: Conversation) -> Terms:
+        """The settings that the conversation's timers go by."""
+        tenant = conversation.tenant
+        number = self.names.number(tenant, conversation.number_id)
+        return terms_of(number, self.names.policy(tenant))
 
     def refused(self, refusal: Refusal, tenant: str) -> RefusedError:
         """The error of a refusal, its holder with the present name."""

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from services.inbox.decisions.draft import blank
 from services.inbox.decisions.fold import Fate, Folded, MessageIndex, Surroundings, fold
+from services.inbox.decisions.timers import terms_of, with_due
 from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Assignment, Fact, Incoming, Item
@@ -250,6 +251,9 @@ class ConversationWriter:
             ),
         )
         self._take_room(folded, room)
+        if folded.events:
+            terms = terms_of(number, self._names.policy(work.tenant))
+            folded.conversation = with_due(folded.conversation, terms, now)
         return folded
 
     @staticmethod
