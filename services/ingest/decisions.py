@@ -339,6 +339,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._spans: dict[str, tuple[int, int]] = {}
+        self._done: dict[str, set[int]] = {}
 
     def add(self, phone_number_id: str, offset: int) -> None:
         """A record of an unknown number lies at this offset."""
@@ -352,8 +353,20 @@ class Waiting:
             return
         if span[1] <= up_to:
             del self._spans[phone_number_id]
+            self._done.pop(phone_number_id, None)
         else:
             self._spans[phone_number_id] = (up_to + 1, span[1])
+
+    def skip(self, phone_number_id: str, offset: int) -> None:
+        """An operator drove or dropped this one record."""
+        if self._spans.get(phone_number_id) == (offset, offset):
+            self.settle(phone_number_id, offset)
+        elif phone_number_id in self._spans:
+            self._done.setdefault(phone_number_id, set()).add(offset)
+
+    def skipped(self, phone_number_id: str) -> frozenset[int]:
+        """The offsets inside its span that are done all the same."""
+        return frozenset(self._done.get(phone_number_id, ()))
 
     def spans(self) -> list[tuple[str, int, int]]:
         """Number, first and last offset of each that waits."""

@@ -15,6 +15,24 @@ from shared.kafka.failure import Rejected
 _AT_ONCE = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did. `stopped` is the reason at the record that failed again, if one did."""
+
+    replayed: int
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """An operator asks the process that has the key's partition to replay the key."""
+
+    id: str
+    lot: str
+    key: bytes
+    by: str
+
+
 class ParkingLot(Protocol):
     """Where parked records are kept, durably, per lot (one lot per group and topic).
 
@@ -42,13 +60,17 @@ class ParkingLot(Protocol):
         """Keys that are parked, for operators."""
         ...
 
+    async def ask(self, lot: str, key: bytes, *, by: str) -> str:
+        """Ask for a key's release; the answer is the request's id. Kept as an account, too."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What a release did. `stopped` is the reason at the record that failed again, if one did."""
+    async def asked(self, lot: str) -> Sequence[ReleaseRequest]:
+        """The requests without an answer, oldest first."""
+        ...
 
-    replayed: int
-    stopped: str | None = None
+    async def answer(self, request: ReleaseRequest, released: Released) -> None:
+        """Note what a release did."""
+        ...
 
 
 Handler = Callable[[Sequence[InRecord]], Awaitable[Sequence[Rejected] | None]]

@@ -12,6 +12,7 @@ import structlog
 from shared.kafka.failure import FailurePolicy
 from shared.kafka.parking import ParkingLot
 from shared.kafka.publisher import Publisher
+from shared.kafka.releasing import Releaser
 from shared.kafka.settings import KafkaSettings
 from shared.observability.metrics import Metrics
 
@@ -58,6 +59,19 @@ class ConsumerRuntime:
             asyncio.create_task(subscription.run(), name=f"subscription {subscription.lot}")
             for subscription in self.subscriptions
         ]
+        parking = self.parking
+        if parking is None:
+            return
+        for each in self.subscriptions:
+            releaser = Releaser(
+                parking,
+                each.lot,
+                each.handler,
+                owned=lambda each=each: each.owned,  # type: ignore[misc]
+                topic=each.name,
+                metrics=self.metrics,
+            )
+            self._tasks.append(asyncio.create_task(releaser.run(), name=f"releases {each.lot}"))
 
     async def aclose(self) -> None:
         """Finish the batches in hand, commit, leave the groups; within the stop deadline."""

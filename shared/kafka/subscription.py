@@ -73,6 +73,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self.broker: KafkaBroker | None = None
         self.progress = Progress(runtime.settings.kafka_progress_limit)
         self.joined = False
+        self.handler = handler
         self._runtime = runtime
         self._listener = listener
         self._work = Settlement(
@@ -143,6 +144,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             seconds=round(seconds, 4),
             age=round(age, 3),
         )
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The partitions that this consumer has now."""
+        consumer = self._consumer
+        if consumer is None or not self.joined:
+            return frozenset()
+        return frozenset(each.partition for each in consumer.assignment())
 
     # --- offsets ---
 

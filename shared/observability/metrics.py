@@ -39,6 +39,8 @@ class Metrics:
         # Alarm: records queue behind a poison record of their key.
         self.parked_records = self._counter("parked_records", "Records parked.", "topic")
         self.parked_keys = self._gauge("parked_keys", "Keys seen parked by this process.", "topic")
+        # Operators' releases of parked keys; `outcome` is done, or stopped at a record again.
+        self.releases = self._counter("parked_releases", "Keys released.", "topic", "outcome")
         # Alarm when it grows: a dependency is down and the consumer pauses.
         self.batch_retries = self._counter(
             "batch_retries", "Batches retried after a transient error.", "topic"

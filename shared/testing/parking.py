@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from shared.contracts.errors import TransientError
 from shared.contracts.records import InRecord
-from shared.kafka.parking import ParkingLot
+from shared.kafka.parking import ParkingLot, Released, ReleaseRequest
 
 _Place = tuple[str, int, int]
 
@@ -18,13 +18,15 @@ class InMemoryParkingLot:
     def __init__(self) -> None:
         self._lots: dict[str, dict[_Place, InRecord]] = {}
         self.reasons: dict[_Place, str] = {}
-        self.asked = 0
+        self.questions = 0
+        self.answers: dict[str, Released] = {}
+        self._asked: list[ReleaseRequest] = []
         self.away = False
 
     async def parked(self, lot: str, keys: Collection[bytes]) -> set[bytes]:
         """Which of the keys are parked."""
         self._reach()
-        self.asked += 1
+        self.questions += 1
         held = {record.key for record in self._lots.get(lot, {}).values()}
         return {key for key in keys if key in held}
 
@@ -54,6 +56,24 @@ class InMemoryParkingLot:
         self._reach()
         held = {record.key for record in self._lots.get(lot, {}).values()}
         return sorted(key for key in held if key is not None)[:limit]
+
+    async def ask(self, lot: str, key: bytes, *, by: str) -> str:
+        """Ask for a key's release."""
+        self._reach()
+        request = ReleaseRequest(str(len(self.answers) + len(self._asked)), lot, key, by)
+        self._asked.append(request)
+        return request.id
+
+    async def asked(self, lot: str) -> Sequence[ReleaseRequest]:
+        """Requests without an answer."""
+        self._reach()
+        return [request for request in self._asked if request.lot == lot]
+
+    async def answer(self, request: ReleaseRequest, released: Released) -> None:
+        """Note what a release did."""
+        self._reach()
+        self._asked.remove(request)
+        self.answers[request.id] = released
 
     def _reach(self) -> None:
         if self.away:
@@ -126,3 +146,12 @@ class ParkingLotContract:
     async def test_asking_for_no_keys_gives_none(self, parking: ParkingLot) -> None:
         """Records may all be without a key."""
         assert await parking.parked("l", []) == set()
+
+    async def test_a_request_waits_for_its_answer(self, parking: ParkingLot) -> None:
+        """Once, in its own lot."""
+        await parking.ask("l", b"\xff", by="ana")
+        (request,) = await parking.asked("l")
+        assert (request.lot, request.key, request.by) == ("l", b"\xff", "ana")
+        assert not await parking.asked("m")
+        await parking.answer(request, Released(2, stopped="bad"))
+        assert not await parking.asked("l")

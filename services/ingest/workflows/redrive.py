@@ -26,6 +26,7 @@ from shared.contracts.inbound import (
 from shared.contracts.records import InRecord, OutRecord
 from shared.contracts.topics import QUARANTINE
 from shared.kafka.publisher import Publisher
+from shared.replay.marks import marked
 
 REDRIVEN = "whatsapp.redriven"
 _UNKNOWN_NUMBER = QuarantineReason.UNKNOWN_NUMBER.value.encode()
@@ -103,19 +104,23 @@ class Redrive:
         up_to = headers.get(REDRIVEN_UP_TO, b"")
         if up_to.isdigit():
             waiting.settle(phone, int(up_to))
+        elif (of := marked(record.headers)) is not None:
+            if of.partition == record.partition:
+                waiting.skip(phone, of.offset)
         elif headers.get(QUARANTINE_REASON) == _UNKNOWN_NUMBER:
             waiting.add(phone, record.offset)
 
     async def _drive(self, partition: int, phone: str, first: int, last: int) -> None:
         driven = 0
+        skipped = self._waiting[partition].skipped(phone)
         async for record in self._quarantine.between(partition, first, last):
             headers = dict(record.headers)
-            if record.key != phone.encode() or record.value is None:
+            if record.key != phone.encode() or record.value is None or record.offset in skipped:
                 continue
             if headers.get(QUARANTINE_REASON) != _UNKNOWN_NUMBER:
                 continue
             received_at = headers["ce_time"].decode()
-            found = self._sorter.sort(record.value, _source(headers), received_at, only=phone)
+            found = self._sorter.sort(record.value, source_of(headers), received_at, only=phone)
             await self._publisher.publish(found.records, timeout=self._timeout)
             driven += len(found.records)
         mark = [
@@ -140,7 +145,8 @@ class Redrive:
             self._committed.update(moved)
 
 
-def _source(headers: Mapping[str, bytes]) -> Source:
+def source_of(headers: Mapping[str, bytes]) -> Source:
+    """Whose secret signed a quarantined body."""
     app, tenants = headers.get(QUARANTINE_APP), headers.get(QUARANTINE_TENANTS)
     return Source(
         app_id=None if app is None else app.decode(),

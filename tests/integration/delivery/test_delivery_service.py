@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer
+from structlog.testing import capture_logs
 
 from deploy.local.home import ROOT
 from deploy.local.processes import free_port
@@ -25,10 +26,13 @@ from shared.kafka.publisher import Publisher
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.mongo.client import MongoSettings, create_client
+from shared.replay.command import parser, run
+from shared.replay.settings import ReplaySettings
 from tests.integration.delivery.delivery_rig import (
     MASTER_KEY,
     GraphControl,
     credentials,
+    in_record,
     send,
     until,
 )
@@ -177,3 +181,81 @@ async def test_kill_under_load_sends_nothing_twice_and_loses_nothing(rig: Rig, g
     print(f"{len(commands)} messages, {len(unknown)} unknown after the kill")
     assert all(rig.outcomes(m) == ["send.unknown"] for m in unknown)
     assert len(unknown) <= len(chats)
+
+
+async def test_parked_chat_and_its_dead_letter_are_in_the_hands_of_operators(
+    rig: Rig,
+    graph: GraphControl,
+    mongo_db: str,
+    stack: Addresses,
+    capsys: pytest.CaptureFixture[str],
+):
+    settings = ReplaySettings(
+        **rig.kafka.model_dump(), mongo_url=stack.mongo_url, delivery_db=mongo_db
+    )
+
+    audited: list[tuple[str, str]] = []
+
+    async def operate(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with capture_logs() as lines:
+            code = await run(parser().parse_args(["--by", "ana", *arguments]), settings)
+        audited.extend((line["event"], line["who"]) for line in lines if "who" in line)
+        return code, capsys.readouterr().out
+
+    parked = ("parked", "--service", "delivery")
+    dead = ("dead", "--topic", "whatsapp.outbound.v1")
+    await rig.start_pod()
+    await rig.publish(
+        topics.OUTBOUND,
+        in_record("message.send", {"message_id": "secret words"}),
+        send("m2", 2),
+        send("other", 1, chat="chat-2"),
+        send("m3", 3),
+    )
+
+    async def listed(*arguments: str) -> list[str]:
+        return (await operate(*arguments, "list"))[1].splitlines()[1:]
+
+    async def first(records: str) -> list[str]:
+        async with asyncio.timeout(10):
+            while True:
+                lines = [line.split() for line in await listed(*parked)]
+                if lines and lines[0][2] == records:
+                    return lines[0]
+                await asyncio.sleep(0.1)
+
+    await rig.ended(["other"], 20)
+    lot, key, _, reason, _ = await first("3")
+    assert (key, reason) == ("chat-1", "bad_payload")
+    assert "secret words" not in (await operate(*parked, "show", lot, key))[1]
+    assert "secret words" in (await operate(*parked, "show", lot, key, "--show"))[1]
+    assert await operate(*parked, "release", lot, key) == (1, "0 replayed, bad_payload\n")
+
+    assert await operate(*parked, "drop", lot, key) == (0, "1 dropped\n")
+    assert await operate(*parked, "release", lot, key) == (0, "2 replayed, nothing left\n")
+    await rig.ended(["m2", "m3"], 10)
+    assert [m for m in await graph.accepted() if m != "other"] == ["m2", "m3"]
+    assert await listed(*parked) == []
+
+    (letter,) = await listed(*dead)
+    place = letter.split()[0]
+    assert "secret words" not in letter + (await operate(*dead, "show", place))[1]
+    assert await operate(*dead, "redrive", place) == (0, f"{place} redriven\n")
+    lot, key, _, _, _ = await first("1")  # still not readable: parked again, and dead again
+    async with asyncio.timeout(10):
+        while (await operate(*dead, "drop", "--all"))[1] == "":  # noqa: ASYNC110 - a poll
+            await asyncio.sleep(0.1)
+    assert await listed(*dead) == []
+
+    client = create_client(settings, app_name="delivery-tests")
+    accounts = await client[mongo_db]["parked_replays"].find({}).sort("at", 1).to_list(None)
+    client.close()
+    assert [(each["action"], each["by"], each["state"]) for each in accounts] == [
+        ("release", "ana", "stopped"),
+        ("drop", "ana", "done"),
+        ("release", "ana", "done"),
+    ]
+    assert audited == [
+        (f"replay.{done}", "ana") for done in ("asked", "dropped", "asked", "redriven", "dropped")
+    ]

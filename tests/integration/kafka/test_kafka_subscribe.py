@@ -208,7 +208,7 @@ async def test_a_lot_that_holds_nothing_is_asked_for_no_keys(
     await publisher.publish([record(f"k{i}", b"v") for i in range(100)])
     async with consuming(settings, publisher, seen, parking=parking):
         await until(lambda: len(seen.values) == 100)
-    assert parking.asked == 0
+    assert parking.questions == 0
 
 
 async def test_with_a_key_parked_each_batch_asks_for_its_own_once(
@@ -222,7 +222,7 @@ async def test_with_a_key_parked_each_batch_asks_for_its_own_once(
     async with consuming(settings, publisher, seen, parking=parking) as runtime:
         assert runtime.subscriptions[0].lot == lot
         await until(lambda: len(seen.values) == 100)
-    assert parking.asked == seen.calls
+    assert parking.questions == seen.calls
 
 
 async def test_an_absent_parking_lot_holds_the_batch(

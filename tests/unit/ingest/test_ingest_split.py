@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.decisions import OBJECT, UnreadableError, is_too_deep, read_json, split
+from services.ingest.decisions import (
+    OBJECT,
+    UnreadableError,
+    Waiting,
+    is_too_deep,
+    read_json,
+    split,
+)
 from services.ingest.model import Item, Split
 from shared.contracts.inbound import InboundType, QuarantineReason
 
@@ -296,3 +303,18 @@ def test_is_too_deep_counts_levels():
 
     assert not is_too_deep(nested)
     assert is_too_deep([nested])
+
+
+def test_what_an_operator_settled_is_left_out_of_its_span():
+    waiting = Waiting()
+    for offset in (3, 5, 9):
+        waiting.add("900", offset)
+    waiting.skip("900", 5)
+    waiting.skip("901", 5)
+    assert waiting.spans() == [("900", 3, 9)]
+    assert waiting.skipped("900") == {5}
+    waiting.settle("900", 9)
+    assert waiting.skipped("900") == frozenset()
+    waiting.add("900", 12)
+    waiting.skip("900", 12)
+    assert waiting.spans() == []

@@ -1,0 +1,59 @@
+"""A topic read once from its beginning to its end, without a group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.contracts.errors import TransientError
+from shared.contracts.records import InRecord
+from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
+
+_POLL_MS = 500
+
+
+class ScanError(TransientError):
+    """The broker did not answer, or there is no such topic."""
+
+
+async def scan(settings: KafkaSettings, name: str) -> AsyncIterator[InRecord]:
+    """Every record up to the ends as of now, those of a partition in order. Raises ScanError."""
+    consumer = AIOKafkaConsumer(
+        name,
+        client_id="atrio-scan",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        **settings.client_options(),
+    )
+    try:
+        await consumer.start()
+        partitions = consumer.assignment()
+        if not partitions:
+            raise ScanError("no_such_topic")
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        left = {each for each in partitions if ends[each] > 0}
+        while left:
+            fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS)
+            for partition, messages in fetched.items():
+                for m in messages:
+                    if m.offset < ends[partition]:
+                        yield InRecord(
+                            m.topic,
+                            m.partition,
+                            m.offset,
+                            m.key,
+                            m.value,
+                            tuple(m.headers),
+                            m.timestamp,
+                        )
+            left = {each for each in left if await consumer.position(each) < ends[each]}
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise ScanError(type(error).__name__) from error
+    finally:
+        with contextlib.suppress(KafkaError, OSError):
+            await consumer.stop()

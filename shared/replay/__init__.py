@@ -1,0 +1,1 @@
+"""Operators' hands on what was set aside: parked keys, dead letters, the quarantine."""
