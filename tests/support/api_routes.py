@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from deploy.local.demo.picture import shoe_box
@@ -121,7 +122,7 @@ def _text(schema: Mapping[str, Any]) -> str:
     number = next(_numbers)
     pattern = schema.get("pattern", "")
     if schema.get("format") == "date-time":
-        return "2026-06-01T12:00:00Z"
+        return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     if "https?" in pattern or schema.get("format") == "uri":
         return f"https://hook{number}.test/in"
     if pattern == "^[0-9a-f]+$":

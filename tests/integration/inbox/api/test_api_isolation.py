@@ -101,7 +101,7 @@ class World:
         """Nothing of the tenant is in an answer to other tenants' people."""
         ours = who in {"platform", "internal"}
         if not ours and any(secret.encode() in answer.raw for secret in self.secrets):
-            self.findings.append(f"{route} by {who}: tells another's things")
+            self.findings.append(f"{route} by {who}: tells secrets")
         if answer.status >= 500:
             self.found(route, who, answer, "an answer")
 
@@ -322,7 +322,7 @@ async def test_a_route_without_its_check_is_found(inbox: Inbox) -> None:
     for finding in (
         "GET /elsewhere: is not in the table",
         "GET /v1/conversations/{conversation_id}/peek by a stranger (agent): 200 instead of 404",
-        "GET /v1/conversations/{conversation_id}/peek by a stranger (admin): tells another's things",
+        "GET /v1/conversations/{conversation_id}/peek by a stranger (admin): tells secrets",
         "GET /v1/conversations/{conversation_id}/peek by a colleague: 200 instead of 404",
         "POST /v1/conversations/{conversation_id}/star by nobody: 200 instead of 401",
         "GET /v1/admin/things by supervisor: 200 instead of 403",
