@@ -10,7 +10,15 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from shared.contracts.base import Payload, Time
-from shared.contracts.views import Actor, Contact, Conversation, Message, MessageError, Status
+from shared.contracts.views import (
+    Activity,
+    Actor,
+    Contact,
+    Conversation,
+    Message,
+    MessageError,
+    Status,
+)
 
 
 class EventType(StrEnum):
@@ -75,7 +83,9 @@ class MessageEvent(Payload):
 class ConversationEvent(Payload):
     """Payload of every `conversation.*` event.
 
-    `reason` is a stable code, `explanation` the routing decision's own account.
+    `reason` is a stable code or the id of a close reason, `explanation` the routing decision's own
+    account. `activity`: the line of the internal log, where it tells more than the rest (a note,
+    the labels that came and went, a priority).
     """
 
     conversation: Conversation
@@ -84,6 +94,7 @@ class ConversationEvent(Payload):
     by: By | None = None
     reason: str | None = None
     explanation: dict[str, Any] | None = None
+    activity: Activity | None = None
 
 
 class ContactEvent(Payload):
@@ -169,11 +180,16 @@ class BlockOutcome(Payload):
 
 
 class NumberOutcome(Payload):
-    """`number.*`: sending from a number stopped (cause in `error`) or goes on."""
+    """`number.*`: sending from a number stopped (cause in `error`) or goes on.
+
+    `reason` is delivery's own code for the cause; with `until` it ends by itself at that time.
+    """
 
     number_id: str
     at: Time
     error: MessageError | None = None
+    reason: str | None = None
+    until: Time | None = None
 
 
 class DecisionType(StrEnum):

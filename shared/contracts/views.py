@@ -107,6 +107,8 @@ class Conversation(Payload):
     waiting_since: Time | None
     window_closes_at: Time | None
     updated_at: Time
+    priority: Priority = Priority.NORMAL
+    snoozed_until: Time | None = None
 
 
 class MediaView(Payload):

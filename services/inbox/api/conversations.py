@@ -5,20 +5,21 @@ from typing import Annotated, Any, Self
 
 import orjson
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from services.inbox.api.bodies import Body, Cursor, EntityId, Limit
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
 from services.inbox.decisions.listing import Filters, Scope, Sort
 from services.inbox.decisions.views import Names, actor_view, conversation_view, iso
-from services.inbox.model.conversation import Conversation
+from services.inbox.model.conversation import ContactSnapshot, Conversation
+from services.inbox.model.events import Line
 from services.inbox.model.people import Person
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.changing import Call, viewer_of
 from services.inbox.workflows.reading import Reading
 from shared.contracts import views
-from shared.contracts.views import Status
+from shared.contracts.views import Priority, Status
 
 PathId = Annotated[str, Path(max_length=200)]
 Epoch = Annotated[int | None, Field(ge=0, le=2**62, strict=True)]
@@ -62,13 +63,17 @@ class Transfer(Action):
 
 
 class Counts(Body):
-    """How many one sees in each view; `unread`: of the open and On Hold ones, with unread."""
+    """How many one sees in each view; `unread`: of the open and On Hold ones, with unread.
+
+    `snoozed` ones are in none of the others.
+    """
 
     open: int
     on_hold: int
     closed: int
     bot: int
     unread: int
+    snoozed: int
 
 
 class ConversationPage(Body):
@@ -84,6 +89,18 @@ class ActivityPage(Body):
 def as_json(value: Any, status: int = 200) -> Response:
     """Plain dicts, rendered without a model: tests hold them to the contracts."""
     return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def line_view(tenant: str, line: Line, names: Names, contact: ContactSnapshot) -> dict[str, Any]:
+    """A line of the internal log."""
+    return {
+        "id": line.id,
+        "version": line.version,
+        "type": line.type,
+        "at": iso(line.at),
+        "actor": actor_view(tenant, line.actor, names, contact),
+        "data": line.data,
+    }
 
 
 def call_of(person: Person, conversation_id: str, body: Action | None, key: str | None) -> Call:
@@ -115,11 +132,30 @@ def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
         team: FilterId = None,
         label: FilterId = None,
         unread: bool | None = None,  # noqa: FBT001 - a filter of the query
+        snoozed: bool = False,  # noqa: FBT001, FBT002 - the same
+        priority: Priority | None = None,
+        number: FilterId = None,
+        since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        before: Annotated[AwareDatetime | None, Query(alias="to")] = None,
         q: Q = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        filters = Filters(view, scope, sort, agent, team, label, unread, q)
+        filters = Filters(
+            view,
+            scope,
+            sort,
+            agent=agent,
+            team=team,
+            label=label,
+            unread=unread,
+            snoozed=snoozed,
+            priority=priority,
+            number=number,
+            since=since,
+            before=before,
+            q=q,
+        )
         page = await reading.page(viewer_of(person), filters, limit=limit, cursor=cursor)
         items = [conversation_view(each, names) for each in page.items]
         return as_json({"items": items, "next_cursor": page.next_cursor})
@@ -144,17 +180,7 @@ def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
             viewer_of(person), conversation_id, before=cursor, limit=limit
         )
         contact = page.conversation.contact
-        items = [
-            {
-                "id": each.id,
-                "version": each.version,
-                "type": each.type,
-                "at": iso(each.at),
-                "actor": actor_view(person.tenant, each.actor, names, contact),
-                "data": each.data,
-            }
-            for each in page.items
-        ]
+        items = [line_view(person.tenant, each, names, contact) for each in page.items]
         return as_json({"items": items, "next_cursor": page.older})
 
 

@@ -13,6 +13,7 @@ from services.inbox.api.conversations import conversations_router
 from services.inbox.api.episodes import episodes_router
 from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
+from services.inbox.api.notes import notes_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.storage.catalogue import CatalogueStore
@@ -25,6 +26,7 @@ from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.labelling import Labelling
+from services.inbox.workflows.notes import Notes
 from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.requests import Creations
@@ -75,6 +77,7 @@ class Desk:
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
             episodes_router(self.reading, names),
+            notes_router(Notes(changing, threads), names),
             close_reasons_router(catalogue),
             internal_router(self.store),
         )

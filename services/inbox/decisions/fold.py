@@ -174,6 +174,7 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
             "window_closes_at": max(closes, was.window_closes_at or closes),
             "last_inbound_wamid": item.wamid,
             "held_by_agent": False,
+            "snoozed_until": None,
         }
         if was.status is Status.BOT:
             changes["bot_waits_since"] = was.bot_waits_since or draft.now

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from services.inbox.decisions.lifecycle import Refusal, Viewer
-from shared.contracts.views import Status
+from shared.contracts.views import Priority, Status
 
 Query = dict[str, Any]
 
@@ -39,6 +39,7 @@ class Sort(StrEnum):
 
 
 ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_minute"
+SNOOZABLE = (Status.OPEN, Status.ON_HOLD)
 # By the minute: a customer's next message within it moves nothing in the index.
 _FIELDS = {
     Sort.NEWEST: ACTIVITY,
@@ -59,6 +60,12 @@ class Filters:
     team: str | None = None
     label: str | None = None
     unread: bool | None = None
+    snoozed: bool | None = False
+    """None: those too."""
+    priority: Priority | None = None
+    number: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
     q: str | None = None
 
     @property
@@ -86,8 +93,13 @@ class Selection:
     direction: int
 
 
-def select(filters: Filters, viewer: Viewer, after: Position | None) -> Selection | Refusal | None:
-    """What to read; None: the list is empty whatever is stored."""
+def select(
+    filters: Filters, viewer: Viewer, after: Position | None, now: datetime
+) -> Selection | Refusal | None:
+    """What to read; None: the list is empty whatever is stored.
+
+    A snooze ends at its time by itself: `now` says which are over.
+    """
     if filters.scope is Scope.ALL and not viewer.supervises:
         return Refusal("forbidden")
     sight = _sight(filters, viewer)
@@ -99,11 +111,10 @@ def select(filters: Filters, viewer: Viewer, after: Position | None) -> Selectio
         "deleted": False,
         **sight,
     }
-    if filters.label is not None:
-        query["labels"] = filters.label
-    if filters.unread is not None:
-        query["unread"] = {"$gt": 0} if filters.unread else 0
-    clauses: list[Query] = []
+    if filters.snoozed and filters.view not in SNOOZABLE:
+        return None
+    query.update(_members(filters, now))
+    clauses: list[Query] = [*_span(filters)]
     words = (filters.q or "").replace("\0", "").strip()  # BSON has no NUL in patterns
     if words:
         clauses.append(_search(words))
@@ -113,6 +124,30 @@ def select(filters: Filters, viewer: Viewer, after: Position | None) -> Selectio
     if clauses:
         query["$and"] = clauses
     return Selection(query, field, direction)
+
+
+def _members(filters: Filters, now: datetime) -> Query:
+    """What a row must be, whoever looks."""
+    query: Query = {}
+    if filters.label is not None:
+        query["labels"] = filters.label
+    if filters.number is not None:
+        query["number"] = filters.number
+    if filters.unread is not None:
+        query["unread"] = {"$gt": 0} if filters.unread else 0
+    if filters.priority is not None:
+        normal = filters.priority is Priority.NORMAL  # which is not stored
+        query["priority"] = None if normal else filters.priority.value
+    if filters.view in SNOOZABLE and filters.snoozed is not None:
+        later = {"$gt": now}
+        query["snoozed_until"] = later if filters.snoozed else {"$not": later}
+    return query
+
+
+def _span(filters: Filters) -> list[Query]:
+    """The last message within the dates: from one on, before the other."""
+    bounds = (("$gte", filters.since), ("$lt", filters.before))
+    return [{ACTIVITY: {sign: moment}} for sign, moment in bounds if moment is not None]
 
 
 def _sight(filters: Filters, viewer: Viewer) -> Query | None:

@@ -30,6 +30,7 @@ class TimerKind(StrEnum):
 
     BOT_SILENT = "bot_silent"
     WINDOW_CLOSING = "window_closing"
+    SNOOZE_OVER = "snooze_over"
 
 
 @value
@@ -66,9 +67,14 @@ def _window_closing(it: Conversation, terms: Terms, now: datetime) -> datetime |
     return closes - terms.window_warning
 
 
+def _snooze_over(it: Conversation, _terms: Terms, _now: datetime) -> datetime | None:
+    return it.snoozed_until
+
+
 TIMERS: Mapping[TimerKind, Callable[[Conversation, Terms, datetime], datetime | None]] = {
     TimerKind.BOT_SILENT: _bot_silent,
     TimerKind.WINDOW_CLOSING: _window_closing,
+    TimerKind.SNOOZE_OVER: _snooze_over,
 }
 """When each is due, None where it does not run; settled in this order."""
 
@@ -101,6 +107,14 @@ def settle(draft: Draft, terms: Terms) -> None:
                     EventType.CONVERSATION_WINDOW_CLOSING,
                     evolve(was, window_warned=was.window_closes_at),
                     actor=SYSTEM,
+                )
+            case TimerKind.SNOOZE_OVER:
+                draft.emit(
+                    EventType.CONVERSATION_UPDATED,
+                    evolve(draft.conversation, snoozed_until=None),
+                    actor=SYSTEM,
+                    reason=kind.value,
+                    details={"kind": "woken"},
                 )
             case _:
                 assert_never(kind)

@@ -81,6 +81,8 @@ def conversation_view(it: Conversation, names: Names) -> View:
         "waiting_since": _iso(it.waiting_since),
         "window_closes_at": _iso(it.window_closes_at),
         "updated_at": iso(it.updated_at),
+        "priority": it.priority.value,
+        "snoozed_until": _iso(it.snoozed_until),
     }
 
 
@@ -200,7 +202,21 @@ def event_view(event: Emitted, names: Names) -> View:
     view["by"] = None if event.by is None else event.by.value
     view["reason"] = event.reason
     view["explanation"] = event.explanation
+    if event.details is not None:
+        view["activity"] = {
+            "id": activity_id(conversation.id, conversation.version),
+            "version": conversation.version,
+            "type": event.type.value,
+            "at": iso(event.at),
+            "actor": view["actor"],
+            "data": activity_data(event, names),
+        }
     return view
+
+
+def activity_id(conversation: str, version: int) -> str:
+    """A line of the internal log is known by the event that it tells of."""
+    return f"{conversation}:{version}"
 
 
 NOT_LOGGED = frozenset(
@@ -210,12 +226,12 @@ NOT_LOGGED = frozenset(
         EventType.CONVERSATION_UPDATED,
     }
 )
-"""Conversation events that leave no line in the internal log."""
+"""Conversation events that leave no line in the internal log, unless they have details."""
 
 
 def logged(event: Emitted) -> bool:
     """Whether the event is a line of the internal log."""
-    return event.message is None and event.type not in NOT_LOGGED
+    return event.message is None and (event.type not in NOT_LOGGED or event.details is not None)
 
 
 def activity_data(event: Emitted, names: Names) -> View:

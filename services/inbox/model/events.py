@@ -62,3 +62,15 @@ class Emitted:
     details: dict[str, Any] | None = None
     commands: tuple[Command, ...] = ()
     erases_messages: bool = False
+
+
+@value
+class Line:
+    """A line of the internal log; `type` is that of the event it tells of."""
+
+    id: str
+    version: int
+    type: str
+    at: datetime
+    actor: ActorRef
+    data: dict[str, Any]

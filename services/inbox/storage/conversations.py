@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
@@ -50,6 +50,11 @@ INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     "unread": (
         ("tenant", "status", "assignee", "team"),
         {"unread": {"$gt": 0}, "status": {"$in": [Status.OPEN.value, Status.ON_HOLD.value]}},
+    ),
+    # Few and rarely changed: counts take them from the whole.
+    "snoozed": (
+        ("tenant", "status", "assignee", "team", "snoozed_until"),
+        {"snoozed_until": {"$gt": datetime(2000, 1, 1, tzinfo=UTC)}},
     ),
     "contact": (("tenant", "contact.id"), None),
     "active": (("tenant", "_id"), {"status": {"$in": _ACTIVE}}),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import orjson
 
 from services.inbox.decisions.episodes import ended_episode
-from services.inbox.decisions.views import Names, activity_data, event_view, iso, logged
+from services.inbox.decisions.views import (
+    Names,
+    activity_data,
+    activity_id,
+    event_view,
+    iso,
+    logged,
+)
 from services.inbox.model.events import Emitted
 from services.inbox.storage.documents import message_document
 from services.inbox.storage.episode_documents import EPISODES, episode_document
@@ -88,7 +95,7 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
             Insert(
                 ACTIVITIES,
                 {
-                    "_id": f"{conversation.id}:{conversation.version}",
+                    "_id": activity_id(conversation.id, conversation.version),
                     "v": conversation.version,
                     "tenant": conversation.tenant,
                     "conversation": conversation.id,
@@ -110,6 +117,15 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
                 conversation.version,
                 {"deleted": True, "deleted_at": event.at},
                 _ERASED,
+            )
+        )
+        documents.append(
+            PatchAll(
+                ACTIVITIES,
+                {"tenant": conversation.tenant, "conversation": conversation.id},
+                conversation.version,
+                {"erased": True},
+                ("data.text", "data.note"),
             )
         )
     return documents

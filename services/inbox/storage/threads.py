@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from services.inbox.model.conversation import Message
 from services.inbox.model.episode import Episode
-from services.inbox.model.events import ActorRef
+from services.inbox.model.events import ActorRef, Line
 from services.inbox.storage.documents import message_of
 from services.inbox.storage.entries import ACTIVITIES, MESSAGES
 from services.inbox.storage.episode_documents import EPISODES, episode_of
@@ -28,18 +26,6 @@ class Range:
     before: int | None = None
     after: int | None = None
     around: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """A line of the internal log."""
-
-    id: str
-    version: int
-    type: str
-    at: datetime
-    actor: ActorRef
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +127,7 @@ class ThreadStore:
         unpublished: Iterable[Entry],
         before: int | None,
         limit: int,
-    ) -> tuple[list[Activity], int | None]:
+    ) -> tuple[list[Line], int | None]:
         """A page, newest first, and the version that older ones are before."""
         laid_over = _laid_over(unpublished, ACTIVITIES)
         thread = _Thread(self._activities, tenant, conversation, "v", laid_over)
@@ -150,6 +136,17 @@ class ThreadStore:
         items = docs[:limit]
         older = items[-1]["v"] if items and len(docs) > limit else None
         return [_activity(doc) for doc in items], older
+
+    async def activity(
+        self, tenant: str, activity_id: str, unpublished: Iterable[Entry]
+    ) -> Line | None:
+        """One line of the internal log."""
+        laid_over = _laid_over(unpublished, ACTIVITIES)
+        doc = laid_over.get(activity_id)
+        if doc is None:
+            with transient_errors():
+                doc = await self._activities.find_one({"_id": activity_id, "tenant": tenant})
+        return None if doc is None else _activity(doc)
 
     async def episodes(
         self,
@@ -169,9 +166,9 @@ class ThreadStore:
         return [episode_of(doc) for doc in items], older
 
 
-def _activity(doc: Document) -> Activity:
+def _activity(doc: Document) -> Line:
     kind, actor = doc["actor"]
-    return Activity(
+    return Line(
         id=doc["_id"],
         version=doc["v"],
         type=doc["type"],

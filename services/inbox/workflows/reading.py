@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.inbox.decisions.episodes import present_episode
 from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
 from services.inbox.decisions.listing import (
+    SNOOZABLE,
     Filters,
     Scope,
     decode_position,
     encode_position,
     select,
 )
+from services.inbox.decisions.notes import may_read
 from services.inbox.decisions.views import Names
 from services.inbox.model.catalogue import CloseReason
 from services.inbox.model.conversation import Conversation, Message
 from services.inbox.model.episode import Episode
 from services.inbox.model.errors import RefusedError, invalid, not_found
+from services.inbox.model.events import Line
 from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
-from services.inbox.storage.threads import Activity, Range, ThreadStore
+from services.inbox.storage.threads import Range, ThreadStore
 from services.inbox.workflows.changing import conversation_at
 from shared.contracts.views import Status
 from shared.mongo.headlog import Head, HeadLog
@@ -50,7 +53,7 @@ class InternalLog:
     """Activities, newest first; `older` is the version to go on before."""
 
     conversation: Conversation
-    items: list[Activity]
+    items: list[Line]
     older: int | None
 
 
@@ -92,7 +95,7 @@ class Reading:
             after = decode_position(filters.order, cursor)
             if after is None:
                 raise invalid("cursor", "invalid")
-        selection = select(filters, viewer, after)
+        selection = select(filters, viewer, after, self._clock())
         if isinstance(selection, Refusal):
             raise RefusedError(selection.code)
         if selection is None:
@@ -102,17 +105,30 @@ class Reading:
         return Listed(page.items, following)
 
     async def counts(self, viewer: Viewer) -> dict[str, int]:
-        """Exactly how many one sees in each view; `unread`: of the open and On Hold ones."""
+        """Exactly how many one sees in each view; `unread`: of the open and On Hold ones.
+
+        Who is snoozed is counted apart: all less those, so that the indexes alone answer.
+        """
         scope = Scope.ALL if viewer.supervises else Scope.MINE
         views = (Status.OPEN, Status.ON_HOLD, Status.CLOSED, Status.BOT)
-        asked = [Filters(view, scope) for view in views]
-        asked += [Filters(view, scope, unread=True) for view in (Status.OPEN, Status.ON_HOLD)]
+        everything = [Filters(view, scope, snoozed=None) for view in views]
+        unread = [replace(each, unread=True) for each in everything if each.view in SNOOZABLE]
+        asleep = [
+            replace(each, snoozed=True) for each in (*everything, *unread) if each.view in SNOOZABLE
+        ]
+        asked = (*everything, *unread, *asleep)
         numbers = await asyncio.gather(*(self._count(each, viewer) for each in asked))
-        named = {view.value: number for view, number in zip(views, numbers, strict=False)}
-        return {**named, "unread": sum(numbers[len(views) :])}
+        found = dict(zip(asked, numbers, strict=True))
+
+        def awake(filters: Filters) -> int:
+            return max(0, found[filters] - found.get(replace(filters, snoozed=True), 0))
+
+        named = {each.view.value: awake(each) for each in everything}
+        snoozed = sum(found[each] for each in asleep if each.unread is None)
+        return {**named, "unread": sum(map(awake, unread)), "snoozed": snoozed}
 
     async def _count(self, filters: Filters, viewer: Viewer) -> int:
-        selection = select(filters, viewer, None)
+        selection = select(filters, viewer, None, self._clock())
         if selection is None or isinstance(selection, Refusal):
             return 0
         return await self._conversations.count(selection.query)
@@ -145,7 +161,8 @@ class Reading:
         items, older = await self._threads.activities(
             conversation.tenant, conversation.id, head.unpublished, before, limit
         )
-        return InternalLog(conversation, items, older)
+        shown = [each for each in items if may_read(each.data, viewer)]
+        return InternalLog(conversation, shown, older)
 
     async def episodes(
         self, viewer: Viewer, conversation_id: str, *, before: int | None, limit: int

@@ -1,6 +1,7 @@
 """Lists, counts, threads; what one sees; and that an index serves each list without a sort."""
 
 import asyncio
+import itertools
 import json
 import uuid
 from typing import Any
@@ -11,7 +12,7 @@ from services.inbox.app.foundation import now
 from services.inbox.decisions.lifecycle import Trigger, Viewer
 from services.inbox.decisions.listing import Filters, Position, Scope, Selection, Sort, select
 from services.inbox.storage.entries import CONVERSATIONS
-from shared.contracts.views import Activity, Conversation, Message, Role, Status
+from shared.contracts.views import Activity, Conversation, Message, Priority, Role, Status
 from tests.integration.inbox.conversations.office import Office, days_ago
 from tests.integration.inbox.inbox_rig import INTERNAL_TOKEN
 
@@ -155,7 +156,7 @@ def _selections() -> list[Any]:
                     for after in (None, Position(now(), "c1"), Position(None, "c1")):
                         if after and after.value is None and sort is Sort.NEWEST:
                             continue
-                        selection = select(Filters(view, scope, sort), viewer, after)
+                        selection = select(Filters(view, scope, sort), viewer, after, now())
                         if isinstance(selection, Selection):
                             name = f"{viewer.role}-{scope}-{view}-{sort}-{after and after.value}"
                             cases.append((name, selection))
@@ -164,10 +165,14 @@ def _selections() -> list[Any]:
         {"team": "x1"},
         {"label": "l1"},
         {"unread": True},
+        {"snoozed": True},
+        {"priority": Priority.HIGH},
+        {"number": "n1"},
+        {"since": days_ago(2), "before": days_ago(1)},
         {"q": "ana"},
     ):
         for view in (Status.OPEN, Status.ON_HOLD):
-            selection = select(Filters(view, Scope.ALL, **filters), boss, None)  # type: ignore[arg-type]
+            selection = select(Filters(view, Scope.ALL, **filters), boss, None, now())  # type: ignore[arg-type]
             cases.append((f"{filters}-{view}", selection))
     return cases
 
@@ -195,8 +200,9 @@ async def test_counts_and_other_queries_are_indexed(inbox: Any):
     ]
     for viewer, scope in ((boss, Scope.ALL), (agent, Scope.MINE)):
         for view in Status:
-            for unread in (None, True):
-                selection = select(Filters(view, scope, unread=unread), viewer, None)
+            for unread, snoozed in itertools.product((None, True), repeat=2):
+                filters = Filters(view, scope, unread=unread, snoozed=snoozed)
+                selection = select(filters, viewer, None, now())
                 if isinstance(selection, Selection):
                     queries.append(selection.query)
     for query in queries:

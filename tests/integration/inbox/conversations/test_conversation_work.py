@@ -1,9 +1,15 @@
 """Work on a chat: why it is closed, episodes, notes, priority, snoozing, drafts, canned replies."""
 
+import asyncio
 import uuid
+from datetime import timedelta
 from typing import Any
 
-from tests.integration.inbox.conversations.office import Office
+from services.inbox.app.foundation import now
+from services.inbox.decisions.views import iso
+from shared.contracts.events import ConversationEvent
+from shared.contracts.views import Activity
+from tests.integration.inbox.conversations.office import Office, days_ago
 
 
 async def _reason(office: Office, name: str = "Sold") -> str:
@@ -77,3 +83,157 @@ async def test_close_reasons_are_kept_by_the_admin(shared_office: Office):
     assert [(await admin(verb, path)).status for verb in ("GET", "DELETE")] == [404, 404]
     other = await office.tenant.inbox.tenant()
     assert (await other.admin("GET", "/v1/close-reasons")).body["items"] == []
+
+
+# -- notes
+
+
+async def test_note_is_a_line_of_the_log_for_agents_alone(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    seq = (await office.document(conversation))["seq"]
+    body = {"client_id": "n1", "text": "Check the invoice", "mentions": [office.bea.id]}
+    noted = await office.ana.act(conversation, "notes", **body)
+    assert noted.status == 201, noted.raw
+    line = Activity.model_validate(noted.body)
+    assert (line.type, line.actor.name) == ("conversation.updated", "ana")
+    told = {name: line.data[name] for name in ("kind", "text", "mentions")}
+    mentions = [{"id": office.bea.id, "name": "bea"}]
+    assert told == {"kind": "note", "text": "Check the invoice", "mentions": mentions}
+
+    again = await office.ana.act(conversation, "notes", **body)
+    assert (again.status, again.body) == (201, noted.body)
+    assert (await _lines(office, conversation))[0] == noted.body
+    head = await office.document(conversation)
+    assert (head["seq"], head["version"]) == (seq, line.version)
+    [event] = await office.events(conversation, "conversation.updated")
+    assert ConversationEvent.model_validate(event).activity == line
+
+    for wrong, status, code in (
+        ({"client_id": "n2", "text": "x", "mentions": ["abc"]}, 422, "unknown_agent"),
+        ({"client_id": "n2", "text": ""}, 422, "validation"),
+        ({"client_id": "n2", "text": "x", "whisper": True}, 403, "forbidden"),
+        ({"client_id": "n2", "text": "x", "epoch": 1}, 409, "stale_epoch"),
+    ):
+        refused = await office.ana.act(conversation, "notes", **wrong)
+        assert (refused.status, refused.code) == (status, code)
+    hidden = await office.bea.act(conversation, "notes", client_id="n3", text="x")
+    assert hidden.status == 404
+
+
+async def test_whisper_is_read_by_the_holder_and_supervisors(shared_office: Office):
+    office = shared_office
+    waiting = await office.arrive()
+    none = await office.sue.act(waiting, "notes", client_id="w", text="x", whisper=True)
+    assert (none.status, none.body["code"]) == (409, "invalid_transition")
+    conversation = await office.opened_by(office.ana)
+    said = await office.sue.act(
+        conversation, "notes", client_id="w1", text="Offer 10 %", whisper=True
+    )
+    assert said.status == 201, said.raw
+
+    async def reads(who: Any) -> bool:
+        page = await who("GET", f"/conversations/{conversation}/activities")
+        return said.body["id"] in [each["id"] for each in page.body["items"]]
+
+    assert await reads(office.ana)
+    await office.ana.act(conversation, "transfer", agent_id=office.bea.id)
+    assert [await reads(who) for who in (office.bea, office.sue)] == [False, True]
+
+
+async def test_deleted_chat_keeps_no_note(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    noted = await office.ana.act(conversation, "notes", client_id="n", text="Secret")
+    await office.ana("DELETE", f"/conversations/{conversation}")
+    activities = office.base.database["activities"]
+
+    async def words() -> Any:
+        found = await activities.find_one({"_id": noted.body["id"]})
+        return found is None or found["data"].get("text")
+
+    async with asyncio.timeout(10):
+        while await words() is not None:  # noqa: ASYNC110 - the publication goes on behind
+            await asyncio.sleep(0.02)
+
+
+# -- priority and snoozing
+
+
+async def test_priority_is_set_shown_and_filtered(office: Office):
+    conversation, other = await office.opened_by(office.ana), await office.opened_by(office.ana)
+    put = f"/conversations/{conversation}/priority"
+    changed = await office.ana("PUT", put, {"priority": "urgent"})
+    assert (changed.status, changed.body["priority"]) == (200, "urgent")
+    same = await office.sue("PUT", put, {"priority": "urgent"})
+    assert same.body["version"] == changed.body["version"]
+    line = (await _lines(office, conversation))[0]
+    assert (line["data"]["kind"], line["data"]["was"]) == ("priority", "normal")
+    assert await office.ana.ids("priority=urgent") == [conversation]
+    assert await office.ana.ids("priority=normal") == [other]
+    assert (await office.bea("PUT", put, {"priority": "low"})).status == 404
+    assert (await office.sue("PUT", put, {"priority": "mad"})).status == 422
+    await office.write(conversation, "Hello?")
+    assert (await office.ana.get(conversation))["priority"] == "urgent"
+
+
+async def test_snoozed_chat_leaves_the_lists_until_due_or_written(office: Office):
+    chats = [await office.opened_by(office.ana) for _ in range(3)]
+    waiting = await office.arrive()
+    later = {"until": iso(now() + timedelta(hours=2))}
+
+    async def snooze(who: Any, conversation: str, body: Any = later) -> Any:
+        return await who("PUT", f"/conversations/{conversation}/snooze", body)
+
+    async def counts() -> tuple[int, ...]:
+        body = (await office.ana("GET", "/conversations/counts")).body
+        return tuple(body[name] for name in ("open", "on_hold", "unread", "snoozed"))
+
+    assert await counts() == (3, 1, 4, 0)
+    for conversation in chats:
+        assert (await snooze(office.ana, conversation)).body["snoozed_until"] == later["until"]
+    assert (await snooze(office.dora, waiting)).status == 200
+    assert await counts() == (0, 0, 0, 4)
+    assert await office.ana.ids("view=open") == []
+    assert sorted(await office.ana.ids("view=open&snoozed=true")) == sorted(chats)
+    assert await office.ana.ids("view=closed&snoozed=true") == []
+
+    written, woken, due = chats
+    await office.write(written, "Still there?")
+    assert (await office.ana.get(written))["snoozed_until"] is None
+    assert (await office.ana("DELETE", f"/conversations/{woken}/snooze")).status == 200
+    await office.base.database["conversations"].update_one(
+        {"_id": due}, {"$set": {"snoozed_until": days_ago(1), "due_at": days_ago(1)}}
+    )
+    assert sorted(await office.ana.ids("view=open")) == sorted(chats)
+    assert (await office.ana.act(waiting, "accept")).body["snoozed_until"] is None
+    assert await counts() == (4, 0, 4, 0)
+
+    async with asyncio.timeout(10):
+        while (await office.ana.get(due))["snoozed_until"]:  # noqa: ASYNC110 - a timer of the inbox
+            await asyncio.sleep(0.02)
+    line = (await _lines(office, due))[0]
+    assert (line["actor"]["kind"], line["data"]["kind"]) == ("system", "woken")
+
+    past = {"until": iso(now() - timedelta(seconds=1))}
+    assert (await snooze(office.ana, due, past)).status == 422
+    assert (await snooze(office.ana, due, {"until": "2026-03-01T10:00:00"})).status == 422
+    await office.ana.act(due, "close")
+    refused = await snooze(office.ana, due)
+    assert (refused.status, refused.body["code"]) == (409, "invalid_transition")
+
+
+async def test_lists_are_narrowed_by_number_and_dates(office: Office):
+    old = await office.arrive(sent_at=days_ago(3), number=office.plain)
+    mid = await office.arrive(sent_at=days_ago(2))
+    new = await office.arrive()
+
+    def span(**days: float) -> str:
+        parts = "".join(f"&{name}={iso(days_ago(day))}" for name, day in days.items())
+        return f"view=on_hold{parts}"
+
+    assert await office.sue.ids(f"view=on_hold&number={office.plain}") == [old]
+    assert await office.sue.ids(span(**{"from": 2.5, "to": 1})) == [mid]
+    assert await office.sue.ids(f"{span(to=1)}&sort=newest&limit=1") == [mid, old]
+    assert await office.sue.ids(f"{span(**{'from': 2.5})}&sort=oldest&limit=1") == [mid, new]
+    assert (await office.sue("GET", "/conversations?from=yesterday")).status == 422
