@@ -34,8 +34,14 @@ class InboxSettings(KafkaSettings, MongoSettings):
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     token_issuer: str = "atrio"  # noqa: S105 - a name
-    # Clients have no refresh token: an hour, and a password change revokes at once.
-    token_life: timedelta = timedelta(hours=1)
+    token_life: timedelta = timedelta(minutes=15)
+    session_idle: timedelta = timedelta(days=14)
+    session_life: timedelta = timedelta(days=90)
+    # An answer that got lost on the way can be asked for again, with the token that is spent.
+    refresh_grace: timedelta = timedelta(seconds=10)
+    # Failures in a row that cost nothing; many people share an address.
+    sign_in_failures: int = Field(default=5, ge=1)
+    sign_in_failures_per_address: int = Field(default=100, ge=1)
     ticket_life: timedelta = timedelta(seconds=30)
     inbox_body_limit: ByteSize = ByteSize(1024 * 1024)
 

@@ -62,7 +62,10 @@ _CODES: dict[CloseCode, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A person as the directory shows them. `valid_after` is in seconds since 1970."""
+    """A person as the directory shows them. `valid_after` is in seconds since 1970.
+
+    `revoked`: the sessions whose tokens are refused.
+    """
 
     tenant: str
     id: str
@@ -70,6 +73,7 @@ class Agent:
     role: Role
     teams: tuple[str, ...]
     valid_after: float
+    revoked: frozenset[str] = frozenset()
 
     @property
     def supervises(self) -> bool:
@@ -87,6 +91,7 @@ class Claims:
     expires_at: float
     token_id: str
     ticket: bool
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,11 @@ class NumberEntry(Payload):
 
 
 class AgentEntry(Payload):
-    """`tokens_valid_after`: tokens issued before are revoked, sockets that use them close 4401."""
+    """`tokens_valid_after`: tokens issued before are revoked, sockets that use them close 4401.
+
+    The same goes for tokens whose `sid` is one of `revoked_sessions`; a session is named there for
+    as long as a token of it may live.
+    """
 
     id: str
     tenant: str
@@ -77,6 +81,7 @@ class AgentEntry(Payload):
     skills: list[str] = []
     available: bool = True
     tokens_valid_after: Time | None = None
+    revoked_sessions: list[str] = []
 
 
 class TeamEntry(Payload):

@@ -27,6 +27,7 @@ CODES: Final[Mapping[str, int]] = {
     "bad_request": 400,
     "unauthorized": 401,
     "invalid_credentials": 401,
+    "session_over": 401,
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
@@ -47,14 +48,21 @@ CODES: Final[Mapping[str, int]] = {
     "unknown_media": 422,
     "unknown_team": 422,
     "validation": 422,
+    "locked_out": 429,
+    "rate_limited": 429,
     "internal": 500,
     "unavailable": 503,
 }
-"""Every `code` and its status. Parameters: `validation` has `errors: [{field, code, limit?}]`."""
+"""Every `code` and its status.
+
+Parameters: `validation` has `errors: [{field, code, limit?}]`, the codes of 429 have `retry_after`
+in whole seconds, which is also the header.
+"""
 
 _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
     "unauthorized": {"www-authenticate": "Bearer"},
     "invalid_credentials": {"www-authenticate": "Bearer"},
+    "session_over": {"www-authenticate": "Bearer"},
     "unavailable": {"retry-after": "1"},
 }
 _BY_STATUS: Final = {
@@ -138,9 +146,10 @@ def problem(code: str, /, **members: Any) -> Response:
     """The answer for a code of the table."""
     status = CODES[code]
     body = {"type": f"urn:atrio:problem:{code}", "status": status, "code": code, **members}
-    return Response(
-        orjson.dumps(body), status, headers=dict(_HEADERS.get(code, {})), media_type=MEDIA_TYPE
-    )
+    headers = dict(_HEADERS.get(code, {}))
+    if "retry_after" in members:
+        headers["retry-after"] = str(members["retry_after"])
+    return Response(orjson.dumps(body), status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def field_problems(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ def create_api(
     api.add_middleware(
         CORSMiddleware,
         allow_origins=list(options.allowed_origins),
+        # For the refresh cookie, from the origins that are named.
+        allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["authorization", "content-type", "idempotency-key", "traceparent"],
         expose_headers=["retry-after"],

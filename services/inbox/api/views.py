@@ -6,15 +6,41 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from services.inbox.model.entities import Agent, Label, Number, Team, Tenant
+from services.inbox.model.sessions import Session
 from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.base import Time
 from shared.contracts.views import Ref, Role
 
 
 class TokenView(BaseModel):
+    """`refresh_token` is null when it is in the cookie."""
+
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's word
     expires_in: int
+    refresh_token: str | None = None
+
+
+class SessionView(BaseModel):
+    """`current` is the session of the token that asks."""
+
+    id: str
+    created_at: Time
+    used_at: Time
+    expires_at: Time
+    client: str
+    current: bool
+
+    @classmethod
+    def of(cls, session: Session, current: str | None) -> "SessionView":
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            used_at=session.used_at,
+            expires_at=session.expires_at,
+            client=session.client,
+            current=session.id == current,
+        )
 
 
 class TicketView(BaseModel):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from services.inbox.api import admin, auth, me, numbers, platform, stream
+from services.inbox.api import admin, auth, me, numbers, platform, sessions, stream
 from services.inbox.app.foundation import Closing, Foundation, Part, now
+from services.inbox.decisions.lockout import Counted, LockoutRule
+from services.inbox.settings import InboxSettings
 from services.inbox.storage.keys import SigningKeys
 from services.inbox.storage.passwords import Passwords
+from services.inbox.storage.sessions import FailureStore, SessionStore
 from services.inbox.workflows.agents import Agents
 from services.inbox.workflows.directory import Directory
 from services.inbox.workflows.follow_ups import FollowUps
@@ -16,7 +20,12 @@ from services.inbox.workflows.keyset import publish_keyset
 from services.inbox.workflows.numbers import Numbers
 from services.inbox.workflows.people import People
 from services.inbox.workflows.requests import Creations
+from services.inbox.workflows.sessions import SessionRule, Sessions
+from services.inbox.workflows.signing_in import SigningIn
 from services.inbox.workflows.tenants import Tenants
+
+# Longer than the longest lock.
+_FORGET_FAILURES = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +46,26 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     follow_ups = FollowUps(base.directory, hooks, topic_read=lambda: base.table.caught_up)
     people = People(
         base.directory,
-        base.claims,
         keys,
-        passwords,
         token_life=settings.token_life,
         ticket_life=settings.ticket_life,
+        clock=now,
+    )
+    session_store = SessionStore(base.database)
+    own_sessions = Sessions(
+        base.directory, session_store, people, base.ids, rule=_session_rule(settings), clock=now
+    )
+    failures = FailureStore(base.database, base.ids, forget=_FORGET_FAILURES)
+    signing_in = SigningIn(
+        base.directory,
+        base.claims,
+        passwords,
+        own_sessions,
+        failures,
+        rules={
+            Counted.EMAIL: LockoutRule(settings.sign_in_failures),
+            Counted.ADDRESS: LockoutRule(settings.sign_in_failures_per_address),
+        },
         clock=now,
     )
     entities = Directory(base.directory, creations)
@@ -54,13 +78,16 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
 
     async def prepare() -> None:
-        await base.directory.ensure_indexes()
+        for store in (base.directory, session_store, failures):
+            await store.ensure_indexes()
         await keys.ensure()
         await publish_keyset(base.directory, keys, now)
 
     part = Part(
         routers=(
-            auth.router(people, keys),
+            auth.router(people, signing_in, own_sessions, keys),
+            sessions.own_router(signing_in, own_sessions),
+            sessions.admin_router(own_sessions),
             me.router(people, base.directory),
             stream.router(people),
             admin.agents_router(agents, base.directory, follow_ups),
@@ -75,3 +102,13 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         components=(Closing(passwords.close),),
     )
     return PeoplePart(part, people, keys)
+
+
+def _session_rule(settings: InboxSettings) -> SessionRule:
+    longest = max(settings.token_life, settings.ticket_life)
+    return SessionRule(
+        idle=settings.session_idle,
+        life=settings.session_life,
+        grace=settings.refresh_grace,
+        kept=longest + timedelta(hours=1),
+    )

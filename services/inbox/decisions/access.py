@@ -40,4 +40,8 @@ def admit(
     revoked = agent.tokens_valid_after
     if revoked is not None and claims.issued_at + _MILLISECOND <= revoked:
         return Denied(DenialReason.TOKEN_REVOKED)
-    return Person(agent.id, agent.tenant, agent.name, agent.role, tuple(agent.team_ids))
+    if claims.session is not None and claims.session in agent.revoked_sessions:
+        return Denied(DenialReason.TOKEN_REVOKED)
+    return Person(
+        agent.id, agent.tenant, agent.name, agent.role, tuple(agent.team_ids), claims.session
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -63,6 +63,8 @@ class Agent(Entity):
     skills: tuple[str, ...] = ()
     available: bool = True
     tokens_valid_after: datetime | None = None
+    revoked_sessions: dict[str, datetime] = field(default_factory=dict)
+    """Since when; kept while an access token of the session may be alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

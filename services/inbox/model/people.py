@@ -15,6 +15,7 @@ class TokenClaims:
     agent_id: str
     tenant: str
     issued_at: datetime
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Person:
     name: str
     role: Role
     team_ids: tuple[str, ...]
+    session: str | None = None
+    """The session that the token is of."""
 
     @property
     def supervises(self) -> bool:

@@ -18,7 +18,16 @@ from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.directory import EntityKind
 from shared.faults import FaultPoints, NoFaults
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
-from shared.mongo.headlog import Change, Entry, Head, HeadLog, Insert, RunPublisher, Step
+from shared.mongo.headlog import (
+    Change,
+    DocumentWrite,
+    Entry,
+    Head,
+    HeadLog,
+    Insert,
+    RunPublisher,
+    Step,
+)
 
 COLLECTION = "directory"
 E = TypeVar("E", bound=Entity)
@@ -157,11 +166,18 @@ class DirectoryStore:
         return found
 
     async def change(
-        self, kind: type[E], tenant: str, entity_id: str, decide: Callable[[E], E]
+        self,
+        kind: type[E],
+        tenant: str,
+        entity_id: str,
+        decide: Callable[[E], E],
+        *,
+        effects: Callable[[E], Sequence[DocumentWrite]] = lambda _: (),
     ) -> E:
         """Replaces an entity by what `decide` makes of it; the same value changes nothing.
 
-        `decide` may run several times. Refuses with `not_found`.
+        `decide` may run several times. `effects` are further documents that the new version
+        writes. Refuses with `not_found`.
         """
 
         async def step(head: Head | None) -> Step[E]:
@@ -175,7 +191,11 @@ class DirectoryStore:
             state = state_of(after)
             if after.deleted:
                 state["follow_up"] = True
-            entry = Entry(version=after.version, events=records_of(after, before=before))
+            entry = Entry(
+                version=after.version,
+                events=records_of(after, before=before),
+                documents=tuple(effects(after)),
+            )
             return Step(after, Change(head.id, head.version, state, (entry,), head.unpublished))
 
         entity = await self.log.change(head_id(kind, entity_id), step)

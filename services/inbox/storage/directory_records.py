@@ -66,6 +66,7 @@ def entry_of(entity: Entity) -> Payload:
                 skills=list(entity.skills),
                 available=entity.available,
                 tokens_valid_after=entity.tokens_valid_after,
+                revoked_sessions=list(entity.revoked_sessions),
             )
         case Team():
             return TeamEntry(

@@ -170,6 +170,7 @@ def may_stream(
         or not tenant_active
         or now >= claims.expires_at
         or agent.valid_after > claims.issued_at
+        or claims.session in agent.revoked
     ):
         return CloseCode.BAD_TOKEN
     return None

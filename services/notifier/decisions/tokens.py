@@ -78,6 +78,7 @@ def read_token(text: str, keys: Sequence[VerificationKey], now: float) -> Claims
 
 def _claims(payload: Mapping[str, Any], now: float) -> Claims:
     audience = payload["aud"]
+    session = payload.get("sid")
     try:
         claims = Claims(
             tenant=_text(payload["tenant"]),
@@ -86,6 +87,7 @@ def _claims(payload: Mapping[str, Any], now: float) -> Claims:
             expires_at=float(payload["exp"]),
             token_id=_text(payload["jti"]),
             ticket=ACCESS_AUDIENCE not in ([audience] if isinstance(audience, str) else audience),
+            session=None if session is None else _text(session),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TokenError("claims_missing") from error

@@ -91,6 +91,7 @@ class Directory:
             role=entry.role,
             teams=tuple(entry.team_ids),
             valid_after=0.0 if after is None else after.timestamp(),
+            revoked=frozenset(entry.revoked_sessions),
         )
 
     def _take_keyset(self, entity: str, value: bytes | None) -> None:

@@ -85,6 +85,23 @@ async def test_a_removed_agent_a_revoked_token_a_suspended_tenant_close_4401(
     assert await again.close_code() == 4401
 
 
+async def test_a_revoked_session_closes_4401_and_the_agents_others_stay(
+    pod: Pod, tenant: Tenant
+) -> None:
+    ended, stays, by_ticket = [await Socket.open(pod.url) for _ in range(3)]
+    await ended.hello(tenant.token("ana", sid="s1"))
+    await stays.hello(tenant.token("ana", sid="s2"))
+    await by_ticket.hello(tenant.token("ana", sid="s1", aud="atrio-stream", exp=time.time() + 30))
+    await pod.feed(tenant.agent("ana", revoked_sessions=["s1"]))
+    assert await ended.close_code() == 4401
+    assert await by_ticket.close_code() == 4401
+    assert await stays.settled() == []
+    again = await Socket.open(pod.url)
+    await again.send(type="hello", token=tenant.token("ana", sid="s1"), cursor=None)
+    assert await again.close_code() == 4401
+    await stays.close()
+
+
 async def test_a_token_that_expires_closes_unless_it_is_renewed(pod: Pod, tenant: Tenant) -> None:
     soon = time.time() + 1.5
     kept, lost = await Socket.open(pod.url), await Socket.open(pod.url)

@@ -10,11 +10,11 @@ from shared.contracts.views import Role
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TENANT = TenantEntry(id="t", version=1, name="Acme")
 AGENT = AgentEntry(id="a", tenant="t", version=1, name="Ana", role=Role.SUPERVISOR, team_ids=["v"])
-CLAIMS = TokenClaims("a", "t", NOW)
+CLAIMS = TokenClaims("a", "t", NOW, "s")
 
 
 def test_an_agent_of_an_active_tenant_is_admitted_with_the_directorys_role_and_teams() -> None:
-    assert admit(CLAIMS, AGENT, TENANT) == Person("a", "t", "Ana", Role.SUPERVISOR, ("v",))
+    assert admit(CLAIMS, AGENT, TENANT) == Person("a", "t", "Ana", Role.SUPERVISOR, ("v",), "s")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,12 @@ def test_an_agent_of_an_active_tenant_is_admitted_with_the_directorys_role_and_t
             TENANT,
             DenialReason.TOKEN_REVOKED,
             id="password changed since",
+        ),
+        pytest.param(
+            AGENT.model_copy(update={"revoked_sessions": ["s", "x"]}),
+            TENANT,
+            DenialReason.TOKEN_REVOKED,
+            id="session revoked",
         ),
     ],
 )
