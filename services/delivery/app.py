@@ -99,6 +99,7 @@ class Engine:
             graph=self.graph,
             clock=clock,
             standard_rate=settings.delivery_rate,
+            metrics=metrics,
         )
         self.ownership = Ownership(sends=self.sends, calls=self.call_records, partitions=partitions)
         self.teller = Teller(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from faststream.kafka import KafkaBroker
 
+from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
 from shared.contracts import topics
@@ -11,7 +12,11 @@ from shared.kafka.subscribe import ConsumerRuntime, subscribe
 
 
 def subscribe_all(
-    broker: KafkaBroker, runtime: ConsumerRuntime, intake: Intake, outcomes: Outcomes
+    broker: KafkaBroker,
+    runtime: ConsumerRuntime,
+    intake: Intake,
+    outcomes: Outcomes,
+    channels: Channels,
 ) -> None:
     """One group per topic: a rebalance of one does not stop the others."""
     prefix = runtime.settings.topic_prefix
@@ -26,7 +31,7 @@ def subscribe_all(
         broker,
         topics.DELIVERY_EVENTS,
         group=f"{prefix}atrio-inbox-delivery",
-        handler=outcomes.on_delivery_events,
+        handler=channels.on_delivery_events,
         runtime=runtime,
     )
     subscribe(

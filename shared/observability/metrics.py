@@ -17,7 +17,9 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class Metrics:
     """All metrics of the system on one registry; built once in a service's `app.py`."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(  # noqa: PLR0915 - a list
+        self, registry: CollectorRegistry | None = None
+    ) -> None:
         self.registry = registry or CollectorRegistry()
 
         # --- Kafka: is every hop fed, fast and clean? ---
@@ -124,6 +126,8 @@ class Metrics:
         self.send_wait = self._histogram("send_wait_seconds", "Command stored to POST.")
         self.sends_open = self._gauge("sends_open", "Send records that are not final, this pod.")
         self.throttled = self._counter("sends_throttled", "Sends held by a limit.", "limit")
+        # Alarm: nothing is sent from these numbers; most causes need an admin (see the runbook).
+        self.numbers_stopped = self._gauge("numbers_stopped", "Numbers stopped now.", "reason")
         self.media = self._counter("media", "Media transfers.", "direction", "outcome")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ from shared.contracts.envelope import read_envelope, timestamp
 from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.events import DeliveryEventType
 from shared.contracts.records import InRecord
+from shared.observability.metrics import Metrics
 from shared.sealing import Sealer, SealError
 
 log = structlog.get_logger()
@@ -67,6 +69,7 @@ class Numbers:
         graph: Graph,
         clock: Clock,
         standard_rate: float,
+        metrics: Metrics | None = None,
     ) -> None:
         self._sealer = sealer
         self._schedule = schedule
@@ -75,6 +78,7 @@ class Numbers:
         self._graph = graph
         self._clock = clock
         self._standard = standard_rate
+        self._metrics = metrics or Metrics()
         self._credentials: dict[Key, Credentials] = {}
         self._tenant_of: dict[str, str] = {}
         self._gone: set[Key] = set()
@@ -82,6 +86,7 @@ class Numbers:
         self._stops: dict[Key, Stop] = {}
         self._unwritten: list[tuple[Stop, bool]] = []
         self._levels: dict[Key, float] = {}
+        self._counted: set[str] = set()
         self._changed = asyncio.Event()
         self.loaded = asyncio.Event()
         self.on_change: Callable[[], None] = _nobody
@@ -237,11 +242,20 @@ class Numbers:
             except TransientError as error:
                 log.warning("numbers.store_away", error=str(error))
             self._end_pauses()
+            self._count()
             try:
                 async with asyncio.timeout(_TICK):
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    def _count(self) -> None:
+        reasons = Counter(stop.reason for stop in self._stops.values())
+        for reason in self._counted - reasons.keys():
+            self._metrics.numbers_stopped.labels(reason).set(0)
+        for reason, stopped in reasons.items():
+            self._metrics.numbers_stopped.labels(reason).set(stopped)
+        self._counted = set(reasons)
 
     def _end_pauses(self) -> None:
         now = self._clock.now()
@@ -276,6 +290,8 @@ class Numbers:
             "number_id": stop.number_id,
             "at": timestamp(at),
             "error": error_json(stop.error) if stopped else None,
+            "reason": stop.reason if stopped else None,
+            "until": timestamp(stop.until) if stopped and stop.until is not None else None,
         }
         stamp = int(stop.at.timestamp() * 1000)
         return EventNote(

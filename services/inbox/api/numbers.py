@@ -1,9 +1,10 @@
 """A tenant's WhatsApp numbers, as its admin keeps them. Secrets are write-only."""
 
-from typing import Annotated, Any, cast
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self, cast
 
 from fastapi import APIRouter, Path
-from pydantic import StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from services.inbox.api.bodies import (
     Body,
@@ -20,10 +21,14 @@ from services.inbox.api.bodies import (
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson, IdempotencyKey
 from services.inbox.api.views import NumberView
+from services.inbox.model.channels import SendingState
 from services.inbox.model.entities import Number
+from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.workflows.numbers import NewNumber, NumberPatch, Numbers
+from shared.contracts.base import Time
 from shared.contracts.directory import AppSecrets
+from shared.contracts.views import MessageError
 
 PathId = Annotated[str, Path(max_length=200)]
 MetaId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
@@ -65,6 +70,31 @@ class NumberChange(Body):
     bot: BotBody | None = None
 
 
+class SendingView(BaseModel):
+    """Whether messages go out of a number.
+
+    `limited`: not until `until`, then by itself. `stopped`: not until somebody ends the `cause`
+    (a new token resumes at once). `error` is WhatsApp's own.
+    """
+
+    state: Literal["ok", "limited", "stopped"]
+    cause: str | None
+    since: Time | None
+    until: Time | None
+    error: MessageError | None
+
+
+class AdminNumber(NumberView):
+    """A number, and how sending from it goes."""
+
+    sending: SendingView
+
+    @classmethod
+    def with_state(cls, number: Number, state: SendingState) -> Self:
+        members = NumberView.of(number).model_dump()
+        return cls(**members, sending=SendingView(**asdict(state)))
+
+
 def _app(body: AppBody | None) -> AppSecrets | None:
     if body is None:
         return None
@@ -81,8 +111,13 @@ def _patch(body: NumberChange) -> NumberPatch:
     return cast("NumberPatch", members)
 
 
-def router(numbers: Numbers, directory: DirectoryStore) -> APIRouter:
+def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -> APIRouter:
     """`/v1/admin/numbers`."""
+
+    async def shown(*found: Number) -> list[AdminNumber]:
+        held = await states.of([(number.tenant, number.id) for number in found])
+        return [AdminNumber.with_state(number, held[number.id]) for number in found]
+
     routes = APIRouter(
         prefix="/v1/admin/numbers",
         tags=["admin"],
@@ -92,14 +127,14 @@ def router(numbers: Numbers, directory: DirectoryStore) -> APIRouter:
     @routes.get("")
     async def numbers_page(
         person: AdminPerson, limit: Limit = 100, cursor: Cursor = None
-    ) -> Items[NumberView]:
+    ) -> Items[AdminNumber]:
         page = await directory.page(Number, person.tenant, limit=limit, after=from_cursor(cursor))
-        return Items(items=[*map(NumberView.of, page.items)], next_cursor=to_cursor(page.after))
+        return Items(items=await shown(*page.items), next_cursor=to_cursor(page.after))
 
     @routes.post("", status_code=201, responses=responses("number_taken"))
     async def create_number(
         person: AdminPerson, body: NumberBody, key: IdempotencyKey = None
-    ) -> NumberView:
+    ) -> AdminNumber:
         new = NewNumber(
             phone_number_id=body.phone_number_id,
             display_phone_number=body.display_phone_number,
@@ -109,17 +144,17 @@ def router(numbers: Numbers, directory: DirectoryStore) -> APIRouter:
             team_id=body.team_id,
             bot_webhook_url=None if body.bot is None else body.bot.webhook_url,
         )
-        return NumberView.of(await numbers.create(person.tenant, new, key))
+        return (await shown(await numbers.create(person.tenant, new, key)))[0]
 
     @routes.get("/{number_id}")
-    async def number(person: AdminPerson, number_id: PathId) -> NumberView:
-        return NumberView.of(await directory.get(Number, person.tenant, number_id))
+    async def number(person: AdminPerson, number_id: PathId) -> AdminNumber:
+        return (await shown(await directory.get(Number, person.tenant, number_id)))[0]
 
     @routes.patch("/{number_id}")
     async def change_number(
         person: AdminPerson, number_id: PathId, body: NumberChange
-    ) -> NumberView:
-        return NumberView.of(await numbers.change(person.tenant, number_id, _patch(body)))
+    ) -> AdminNumber:
+        return (await shown(await numbers.change(person.tenant, number_id, _patch(body))))[0]
 
     @routes.delete("/{number_id}", status_code=204, responses=responses("number_has_open_chats"))
     async def delete_number(person: AdminPerson, number_id: PathId) -> None:

@@ -10,12 +10,14 @@ from faststream.kafka import KafkaBroker
 
 from services.inbox.app.foundation import Foundation, Part, Stopping, now
 from services.inbox.handlers import subscribe_all
+from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.directory_view import DirectoryView
 from services.inbox.storage.entries import CONVERSATIONS
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
@@ -97,7 +99,9 @@ class Conversations:
         outcomes = Outcomes(self.log, self.writer, ids, self._count)
         self.runtime = ConsumerRuntime(settings, publisher, parking=self.parking, metrics=metrics)
         self.broker: KafkaBroker = create_broker(settings, client_id="atrio-inbox")
-        subscribe_all(self.broker, self.runtime, self.intake, outcomes)
+        self.sending_states = SendingStates(database)
+        channels = Channels(self.sending_states, outcomes)
+        subscribe_all(self.broker, self.runtime, self.intake, outcomes, channels)
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
         await self.intake.settle(publications)

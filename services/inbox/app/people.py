@@ -9,6 +9,7 @@ from services.inbox.api import admin, auth, me, numbers, platform, sessions, str
 from services.inbox.app.foundation import Closing, Foundation, Part, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.settings import InboxSettings
+from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore, SessionStore
@@ -94,7 +95,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             admin.teams_router(entities, base.directory, follow_ups),
             admin.labels_router(entities, base.directory, follow_ups),
             admin.policy_router(entities),
-            numbers.router(own_numbers, base.directory),
+            numbers.router(own_numbers, base.directory, SendingStates(base.database)),
             platform.router(tenants, base.directory),
         ),
         prepare=(prepare,),

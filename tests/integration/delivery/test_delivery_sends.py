@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from services.delivery.model import FaultPoint
+from shared.contracts.envelope import timestamp
 from shared.contracts.events import SendOutcome
 from shared.kafka.failure import BEHIND
 from shared.mongo.client import Database
@@ -170,6 +171,9 @@ async def test_dead_token_stops_the_number_until_new_credentials(
     assert [stop.reason for stop in pod.engine.numbers.stops()] == ["token_invalid"]
     ((envelope, data),) = events.events("number.stopped")
     assert (envelope.tenant, data["number_id"], data["error"]["code"]) == ("acme", NUMBER, 190)
+    assert (data["reason"], data["until"]) == ("token_invalid", None)
+    stopped = pod.engine.metrics.numbers_stopped.labels("token_invalid")
+    await until(lambda: stopped._value.get() == 1)
     await pod.stop()
     # Another pod learns of it from the store, before its first POST.
     second = make_pod()
@@ -195,6 +199,8 @@ async def test_spam_restriction_pauses_the_number_and_ends_by_itself(
     await until(lambda: events.events("number.stopped"))
     (stop,) = pod.engine.numbers.stops()
     assert stop.until is not None
+    ((_, told),) = events.events("number.stopped")
+    assert told["until"] == timestamp(stop.until)
     pod.advance(2 * 3600 + 1)
     await until(lambda: events.outcomes("m1") == ["send.accepted"])
     await until(lambda: events.events("number.resumed"))
