@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel
 
 from services.inbox.api.bodies import (
     Body,
@@ -21,7 +22,10 @@ from services.inbox.api.security import IdempotencyKey, require_platform
 from services.inbox.api.views import NewTenantView, TenantView
 from services.inbox.model.entities import Tenant
 from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.keys import KeyState, SigningKeys
+from services.inbox.workflows.keyset import KeyRotation
 from services.inbox.workflows.tenants import NewTenant, TenantPatch, Tenants
+from shared.contracts.base import Time
 
 
 class FirstAdmin(Body):
@@ -41,6 +45,45 @@ class TenantChange(Body):
 
 
 TenantId = Annotated[str, Path(max_length=200)]
+
+
+class SigningKeyView(BaseModel):
+    """`id` is the `kid` of tokens and of the JWKS."""
+
+    id: str
+    created_at: Time
+    signs_from: Time
+    signing: bool
+
+    @classmethod
+    def of(cls, state: KeyState) -> "SigningKeyView":
+        return cls(
+            id=state.kid,
+            created_at=state.created_at,
+            signs_from=state.signs_from,
+            signing=state.signing,
+        )
+
+
+def keys_router(keys: SigningKeys, rotation: KeyRotation) -> APIRouter:
+    """`/v1/platform/signing-keys`, for the holder of the platform token."""
+    routes = APIRouter(
+        prefix="/v1/platform/signing-keys",
+        tags=["platform"],
+        dependencies=[Depends(require_platform)],
+        responses=responses("unauthorized", "unavailable"),
+    )
+
+    @routes.get("")
+    async def signing_keys() -> Items[SigningKeyView]:
+        return Items(items=[*map(SigningKeyView.of, await keys.states())])
+
+    @routes.post("", status_code=202)
+    async def rotate() -> Items[SigningKeyView]:
+        """Makes the next key; while one waits to sign, nothing more happens."""
+        return Items(items=[*map(SigningKeyView.of, await rotation.rotate())])
+
+    return routes
 
 
 def router(tenants: Tenants, directory: DirectoryStore) -> APIRouter:

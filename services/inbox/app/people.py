@@ -8,6 +8,7 @@ from datetime import timedelta
 from services.inbox.api import admin, auth, me, numbers, platform, sessions, stream
 from services.inbox.app.foundation import Closing, Foundation, Part, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
+from services.inbox.decisions.signing import KeyRule
 from services.inbox.settings import InboxSettings
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
@@ -17,7 +18,7 @@ from services.inbox.workflows.agents import Agents
 from services.inbox.workflows.directory import Directory
 from services.inbox.workflows.follow_ups import FollowUps
 from services.inbox.workflows.hooks import ConversationHooks
-from services.inbox.workflows.keyset import publish_keyset
+from services.inbox.workflows.keyset import KeyRotation
 from services.inbox.workflows.numbers import Numbers
 from services.inbox.workflows.people import People
 from services.inbox.workflows.requests import Creations
@@ -42,7 +43,14 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     """People, access and the directory."""
     settings = base.settings
     passwords = Passwords()
-    keys = SigningKeys(base.database, base.sealer, issuer=settings.token_issuer, clock=now)
+    keys = SigningKeys(
+        base.database,
+        base.sealer,
+        issuer=settings.token_issuer,
+        rule=_key_rule(settings),
+        clock=now,
+    )
+    rotation = KeyRotation(base.directory, keys, now)
     creations = Creations(base.ids, now)
     follow_ups = FollowUps(base.directory, hooks, topic_read=lambda: base.table.caught_up)
     people = People(
@@ -81,8 +89,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     async def prepare() -> None:
         for store in (base.directory, session_store, failures):
             await store.ensure_indexes()
-        await keys.ensure()
-        await publish_keyset(base.directory, keys, now)
+        await rotation.tend()
 
     part = Part(
         routers=(
@@ -97,19 +104,32 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             admin.policy_router(entities),
             numbers.router(own_numbers, base.directory, SendingStates(base.database)),
             platform.router(tenants, base.directory),
+            platform.keys_router(keys, rotation),
         ),
         prepare=(prepare,),
-        run=(base.directory.log.run, follow_ups.run),
+        run=(base.directory.log.run, follow_ups.run, rotation.run),
         components=(Closing(passwords.close),),
     )
     return PeoplePart(part, people, keys)
 
 
+def _longest_token(settings: InboxSettings) -> timedelta:
+    """Until when a token may be alive, with an hour for clocks and for pods that are behind."""
+    return max(settings.token_life, settings.ticket_life) + timedelta(hours=1)
+
+
+def _key_rule(settings: InboxSettings) -> KeyRule:
+    return KeyRule(
+        life=settings.signing_key_life,
+        announced=settings.signing_key_announced,
+        kept=_longest_token(settings),
+    )
+
+
 def _session_rule(settings: InboxSettings) -> SessionRule:
-    longest = max(settings.token_life, settings.ticket_life)
     return SessionRule(
         idle=settings.session_idle,
         life=settings.session_life,
         grace=settings.refresh_grace,
-        kept=longest + timedelta(hours=1),
+        kept=_longest_token(settings),
     )

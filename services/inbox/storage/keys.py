@@ -1,9 +1,13 @@
-"""The keys that sign access tokens: sealed in MongoDB, in memory to sign and to verify."""
+"""The keys that sign access tokens: sealed in MongoDB, in memory to sign and to verify.
+
+A new key is shown before it signs and the old one after: nobody is logged out by a rotation.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from jwt.algorithms import OKPAlgorithm
 from pymongo.errors import DuplicateKeyError
 
+from services.inbox.decisions.signing import KeyPlan, KeyRule, KeyTimes, plan_keys
 from shared.contracts.errors import TransientError
 from shared.ids import new_id
 from shared.mongo.client import Database, Document, transient_errors
@@ -27,17 +32,34 @@ class TokenError(Exception):
     """Not a token of ours, or one that is over."""
 
 
-class SigningKeys:
-    """Signs with the newest key and verifies with all. `ensure` comes first.
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """A key as the operator sees it."""
 
-    The first key is inserted under a fixed `_id` if absent: pods that start at once share it.
+    kid: str
+    created_at: datetime
+    signs_from: datetime
+    signing: bool
+
+
+class SigningKeys:
+    """Signs with one key and verifies with all that are shown. `tend` comes first, and often.
+
+    The next key is inserted under the next `_id` if absent: pods that make one at once share it.
     """
 
     def __init__(
-        self, database: Database, sealer: Sealer, *, issuer: str, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        sealer: Sealer,
+        *,
+        issuer: str,
+        rule: KeyRule,
+        clock: Callable[[], datetime],
     ) -> None:
         self._collection = database["signing_keys"]
         self._sealer = sealer
+        self._rule = rule
         self._clock = clock
         self.issuer = issuer
         self._signing: tuple[str, Ed25519PrivateKey] | None = None
@@ -50,29 +72,76 @@ class SigningKeys:
     def ready(self) -> bool:
         return self._signing is not None
 
-    async def ensure(self) -> None:
-        """Loads the keys, and makes the first one when there is none."""
+    async def tend(self) -> None:
+        """Loads the keys; makes the next one when it is due and removes what nothing needs."""
         docs = await self._load()
         if not docs:
-            try:
-                with transient_errors():
-                    await self._collection.insert_one(self._new_key())
-            except DuplicateKeyError:
-                pass  # another pod was first: its key is everybody's
-            docs = await self._load()
+            docs = await self._add(_FIRST, signs_from=self._clock())
+        plan = self._plan(docs)
+        if plan.due:
+            docs = await self._add_next(docs)
+            plan = self._plan(docs)
+        if plan.retired:
+            with transient_errors():
+                await self._collection.delete_many({"_id": {"$in": list(plan.retired)}})
+        self._take(docs, plan)
+
+    async def rotate(self) -> list[KeyState]:
+        """Makes the next key now, unless one is already waiting to sign; what there is then."""
+        docs = await self._load()
+        now = self._clock()
+        if docs and _signs_from(docs[-1]) <= now:
+            await self._add_next(docs)
+        await self.tend()
+        return await self.states()
+
+    async def states(self) -> list[KeyState]:
+        """The keys that are shown, oldest first."""
+        docs = await self._load()
+        if not docs:
+            return []
+        plan = self._plan(docs)
+        return [
+            KeyState(doc["kid"], doc["created_at"], _signs_from(doc), doc["_id"] == plan.signing)
+            for doc in docs
+            if doc["_id"] in plan.shown
+        ]
+
+    def _plan(self, docs: Sequence[Document]) -> KeyPlan:
+        times = [KeyTimes(doc["_id"], _signs_from(doc)) for doc in docs]
+        return plan_keys(times, self._rule, self._clock())
+
+    def _take(self, docs: Sequence[Document], plan: KeyPlan) -> None:
+        public = {}
         for doc in docs:
+            if doc["_id"] not in plan.shown:
+                continue
             kid = doc["kid"]
             raw = self._sealer.open(doc["sealed"], owner=_owner(kid))
             private = Ed25519PrivateKey.from_private_bytes(raw)
-            self._signing = (kid, private)
-            self._public[kid] = private.public_key()
-        self.jwks = [_jwk(kid, key) for kid, key in self._public.items()]
+            public[kid] = private.public_key()
+            if doc["_id"] == plan.signing:
+                self._signing = (kid, private)
+        self._public = public
+        self.jwks = [_jwk(kid, key) for kid, key in public.items()]
+
+    async def _add_next(self, docs: Sequence[Document]) -> list[Document]:
+        signs_from = self._clock() + self._rule.announced
+        return await self._add(docs[-1]["_id"] + 1, signs_from=signs_from)
+
+    async def _add(self, number: int, *, signs_from: datetime) -> list[Document]:
+        try:
+            with transient_errors():
+                await self._collection.insert_one(self._new_key(number, signs_from))
+        except DuplicateKeyError:
+            pass  # another pod was first: its key is everybody's
+        return await self._load()
 
     async def _load(self) -> list[Document]:
         with transient_errors():
             return await self._collection.find({}).sort("_id", 1).to_list(None)
 
-    def _new_key(self) -> Document:
+    def _new_key(self, number: int, signs_from: datetime) -> Document:
         kid = new_id()
         raw = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.Raw,
@@ -80,10 +149,11 @@ class SigningKeys:
             serialization.NoEncryption(),
         )
         return {
-            "_id": _FIRST,
+            "_id": number,
             "kid": kid,
             "sealed": self._sealer.seal(raw, owner=_owner(kid)),
             "created_at": self._clock(),
+            "signs_from": signs_from,
         }
 
     def sign(self, claims: Mapping[str, Any], *, audience: str, life: timedelta) -> str:
@@ -123,6 +193,11 @@ class SigningKeys:
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
         return claims
+
+
+def _signs_from(doc: Document) -> datetime:
+    found: datetime = doc["signs_from"] if "signs_from" in doc else doc["created_at"]
+    return found
 
 
 def _owner(kid: str) -> str:
