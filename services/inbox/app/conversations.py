@@ -13,7 +13,7 @@ from services.inbox.handlers import subscribe_all
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.directory_view import DirectoryView
-from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
@@ -67,7 +67,10 @@ class Conversations:
             CONVERSATIONS,
             publisher,
             options=HeadLogOptions(
-                settle=self._settle, oldest=metrics.outbox_oldest.set, committed=self._committed
+                settle=self._settle,
+                settled=MESSAGES,
+                oldest=metrics.outbox_oldest.set,
+                committed=self._committed,
             ),
             faults=faults,
             clock=clock,

@@ -155,7 +155,9 @@ class PendingFacts:
         if not refs:
             return []
         with transient_errors():
-            docs = await self._collection.find({"refs": {"$in": list(refs)}}).to_list(None)
+            docs = await self._collection.find(
+                {"refs": {"$in": list(refs)}}, session=causal_session()
+            ).to_list(None)
         return [
             PendingFact(
                 key=doc["_id"],

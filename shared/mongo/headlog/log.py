@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -69,6 +69,8 @@ class HeadLogOptions:
     produce_timeout: timedelta = timedelta(seconds=10)
     settle: Settle = field(default=_settle_nothing)
     """Runs after documents and events of a publication, before it is remembered."""
+    settled: str = ""
+    """The collection whose written documents `settle` reads behind, in one session."""
     oldest: Callable[[float], None] = lambda _: None
     """Told the age of the oldest outbox, in seconds, at every sweep."""
     committed: Callable[[int, int], None] = lambda _, __: None
@@ -188,6 +190,13 @@ class HeadLog:
         todo = [p for p in publications if p.entries]
         if not todo:
             return
+        async with self._settling():
+            await self._publish(todo)
+
+    def _settling(self) -> AbstractAsyncContextManager[None]:
+        return self.causal_reads() if self.options.settled else nullcontext()
+
+    async def _publish(self, todo: Sequence[Publication]) -> None:
         runs = [[r.out() for entry in p.entries for r in entry.events] for p in todo]
         sent, _ = await asyncio.gather(self._send(runs), self._write_documents(todo))
         commands = [[r.out() for entry in p.entries for r in entry.commands] for p in todo]
@@ -221,9 +230,13 @@ class HeadLog:
         await self._faults.reach("written")
 
     async def _write(self, collection: str, operations: list[Any]) -> None:
+        # A session is for one operation at a time; the other collections are written beside it.
+        session = causal_session() if collection == self.options.settled else None
         with transient_errors():
             try:
-                await self._database[collection].bulk_write(operations, ordered=False)
+                await self._database[collection].bulk_write(
+                    operations, ordered=False, session=session
+                )
             except BulkWriteError as error:
                 details = error.details or {}
                 if details.get("writeConcernErrors") or any(
