@@ -45,6 +45,9 @@ class InboxSettings(KafkaSettings, MongoSettings):
     signing_key_life: timedelta = timedelta(days=90)
     # Shown before it signs: longer than anybody keeps the JWKS (5 minutes) or reads directory.v1.
     signing_key_announced: timedelta = timedelta(minutes=10)
+    # For each pod; 0 is no limit.
+    calls_per_second: int = Field(default=100, ge=0)
+    calls_per_second_of_tenant: int = Field(default=1000, ge=0)
     ticket_life: timedelta = timedelta(seconds=30)
     inbox_body_limit: ByteSize = ByteSize(1024 * 1024)
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from pydantic import SecretStr
 
+from services.inbox.api.rates import RateLimits
 from services.inbox.model.errors import RefusedError
 from services.inbox.model.people import Person
 from shared.contracts.views import Role
@@ -32,8 +33,10 @@ class Guard:
         *,
         platform_token: SecretStr,
         internal_token: SecretStr | None,
+        rates: RateLimits,
     ) -> None:
         self.people = people
+        self.rates = rates
         self._platform = platform_token.get_secret_value()
         self._internal = None if internal_token is None else internal_token.get_secret_value()
 
@@ -61,7 +64,9 @@ async def current_person(
     """The caller. The scopes are the roles that are allowed; none: all of them."""
     if credentials is None:
         raise RefusedError("unauthorized")
-    person = await _guard(request).people.recognise(credentials.credentials)
+    guard = _guard(request)
+    person = await guard.people.recognise(credentials.credentials)
+    guard.rates.count(person.tenant, person.id)
     if scopes.scopes and person.role.value not in scopes.scopes:
         raise RefusedError("forbidden")
     request.state.tenant = person.tenant

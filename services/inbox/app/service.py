@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import FastAPI
 from faststream.kafka import KafkaBroker
 
+from services.inbox.api.rates import RateLimits
 from services.inbox.api.security import Guard
 from services.inbox.api.server import HttpOptions, create_api
 from services.inbox.app.conversations import build_conversations
@@ -15,6 +16,7 @@ from services.inbox.app.desk import build_desk
 from services.inbox.app.foundation import Closing, Flushing, Foundation
 from services.inbox.app.people import build_people
 from services.inbox.app.startup import Startup
+from services.inbox.decisions.rates import Rate
 from services.inbox.settings import InboxSettings
 from shared.faults import FaultPoints
 from shared.observability.components import Components
@@ -53,6 +55,10 @@ class Service:
                 people.people,
                 platform_token=settings.platform_token,
                 internal_token=settings.internal_token,
+                rates=RateLimits(
+                    principal=_rate(settings.calls_per_second),
+                    tenant=_rate(settings.calls_per_second_of_tenant),
+                ),
             ),
             probes=probe_routes(live=self.dead, ready=self.missing, metrics=base.metrics),
             options=HttpOptions(settings.allowed_origins, int(settings.inbox_body_limit)),
@@ -80,6 +86,11 @@ class Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         async with self._components:
             yield
+
+
+def _rate(per_second: int) -> Rate | None:
+    """A screen that opens asks for much at once: ten seconds' worth of calls is a burst."""
+    return Rate(per_second, per_second * 10) if per_second else None
 
 
 def create_app(settings: InboxSettings, *, faults: FaultPoints | None = None) -> Service:

@@ -171,16 +171,23 @@ async def test_a_right_password_forgets_the_failures(inbox: Inbox, tenant: Tenan
 
 @pytest.fixture
 async def strict(stack: Addresses, inbox_settings: InboxSettings) -> AsyncIterator[Inbox]:
-    """An inbox that hears two failures of an address and no lost answer."""
-    changed: dict[str, Any] = {"sign_in_failures_per_address": 2, "refresh_grace": "PT0S"}
+    """An inbox that hears two failures of an address and ten calls of a person."""
+    changed: dict[str, Any] = {"sign_in_failures_per_address": 2, "calls_per_second": 1}
     async with running(InboxSettings(**(inbox_settings.model_dump() | changed))) as made:
         yield made
 
 
-async def test_an_address_is_locked_out_over_all_emails(strict: Inbox) -> None:
+async def test_an_address_is_locked_out_over_all_emails_and_calls_are_limited(
+    strict: Inbox,
+) -> None:
     tenant = await strict.tenant()
     signed = (await sign_in(strict, tenant.admin_email)).body
     for _ in range(2):
         assert (await sign_in(strict, f"{uuid.uuid4().hex}@atrio.test")).status == 401
     assert (await sign_in(strict, tenant.admin_email)).code == "locked_out"
     assert (await refresh(strict, signed["refresh_token"])).status == 200
+
+    answers = await asyncio.gather(*(tenant.admin("GET", "/v1/me") for _ in range(30)))
+    refused = [each for each in answers if each.code == "rate_limited"]
+    assert 0 < len(refused) <= 20
+    assert {each.headers["retry-after"] for each in refused} == {"1"}
