@@ -76,6 +76,12 @@ class LabelChange(Body):
     color: Color | None = None
 
 
+class LabelMerge(Body):
+    """The label that is left."""
+
+    into: EntityId
+
+
 class PolicyBody(Body):
     """As `shared.contracts.directory.Policy`; what is absent has its default."""
 
@@ -201,6 +207,12 @@ def labels_router(
     async def change_label(person: AdminPerson, label_id: PathId, body: LabelChange) -> LabelView:
         patch = cast("LabelPatch", patch_of(body))
         return LabelView.of(await entities.change_label(person.tenant, label_id, patch))
+
+    @routes.post("/{label_id}/merge", responses=responses("unknown_label"))
+    async def merge_label(person: AdminPerson, label_id: PathId, body: LabelMerge) -> LabelView:
+        """Deletes the label; its contacts get the other one. Answers with that one."""
+        kept = await follow_ups.merge_label(person.tenant, label_id, body.into, person.id)
+        return LabelView.of(kept)
 
     @routes.delete("/{label_id}", status_code=204)
     async def delete_label(person: AdminPerson, label_id: PathId) -> None:

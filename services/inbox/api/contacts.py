@@ -3,17 +3,45 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from services.inbox.api.bodies import Body, EntityId
-from services.inbox.api.conversations import PathId, as_json
+from services.inbox.api.conversations import PathId, as_json, encodable
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
-from services.inbox.decisions.views import Names, contact_view, label_view
-from services.inbox.model.contact import Contact
+from services.inbox.decisions.views import Names, contact_view, conversation_view, iso, label_view
+from services.inbox.model.contact import Contact, ContactCard
 from services.inbox.workflows.changing import viewer_of
 from services.inbox.workflows.labelling import Labelling
 from shared.contracts import views
+from shared.contracts.base import Time
+
+AttributeName = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z][0-9A-Za-z_-]*$")
+]
+AttributeValue = Annotated[str, Field(max_length=500), AfterValidator(encodable)]
+
+
+class Card(views.Contact):
+    """A contact with what agents wrote of it. Its events tell the version alone of these."""
+
+    attributes: dict[str, str]
+    notes: str | None
+    created_at: Time
+
+
+class CardChange(Body):
+    """Attributes are merged, null takes one away; `notes` replaces, null clears."""
+
+    attributes: dict[AttributeName, AttributeValue | None] = {}
+    notes: Annotated[str, Field(max_length=4000), AfterValidator(encodable)] | None = None
+
+
+class ContactConversations(Body):
+    """All at once: a contact has one conversation with each number."""
+
+    items: list[views.Conversation]
+    next_cursor: None = None
 
 
 class Labels(Body):
@@ -35,16 +63,31 @@ def contacts_router(labelling: Labelling, names: Names) -> APIRouter:
             **contact_view(contact.snapshot()),
             "version": contact.version,
             "labels": [label_view(contact.tenant, each, names) for each in contact.labels],
+            "attributes": dict(contact.attributes),
+            "notes": contact.notes,
+            "created_at": iso(contact.created_at),
         }
         return as_json(view)
 
-    @routes.get("/{contact_id}", response_model=views.Contact)
+    @routes.get("/{contact_id}", response_model=Card)
     async def contact(person: AnyPerson, contact_id: PathId) -> Response:
         return shown(await labelling.contact(viewer_of(person), contact_id))
 
+    @routes.patch("/{contact_id}", response_model=Card)
+    async def change_contact(person: AnyPerson, contact_id: PathId, body: CardChange) -> Response:
+        notes = body.notes or "" if "notes" in body.model_fields_set else None
+        card = ContactCard(body.attributes, notes)
+        return shown(await labelling.write_card(viewer_of(person), contact_id, card))
+
+    @routes.get("/{contact_id}/conversations", response_model=ContactConversations)
+    async def conversations_of_contact(person: AnyPerson, contact_id: PathId) -> Response:
+        found = await labelling.conversations(viewer_of(person), contact_id)
+        items = [conversation_view(each, names) for each in found]
+        return as_json({"items": items, "next_cursor": None})
+
     @routes.put(
         "/{contact_id}/labels",
-        response_model=views.Contact,
+        response_model=Card,
         responses=responses("unknown_label"),
     )
     async def set_labels(
@@ -52,17 +95,13 @@ def contacts_router(labelling: Labelling, names: Names) -> APIRouter:
     ) -> Response:
         return shown(await labelling.set_labels(viewer_of(person), contact_id, body.labels))
 
-    @routes.post(
-        "/{contact_id}/block", response_model=views.Contact, responses=responses("not_holder")
-    )
+    @routes.post("/{contact_id}/block", response_model=Card, responses=responses("not_holder"))
     async def block_contact(
         person: AnyPerson, contact_id: PathId, _: IdempotencyKey = None
     ) -> Response:
         return shown(await labelling.block(viewer_of(person), contact_id))
 
-    @routes.post(
-        "/{contact_id}/unblock", response_model=views.Contact, responses=responses("not_holder")
-    )
+    @routes.post("/{contact_id}/unblock", response_model=Card, responses=responses("not_holder"))
     async def unblock_contact(
         person: AnyPerson, contact_id: PathId, _: IdempotencyKey = None
     ) -> Response:

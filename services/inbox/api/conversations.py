@@ -27,12 +27,13 @@ Q = Annotated[str | None, Query(max_length=100)]
 FilterId = Annotated[str | None, Query(max_length=64)]
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """Text that can be stored."""
     text.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
     return text
 
 
-Note = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_encodable)]
+Note = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(encodable)]
 
 
 class Action(Body):

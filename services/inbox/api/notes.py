@@ -7,7 +7,14 @@ from fastapi import APIRouter, Response
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from services.inbox.api.bodies import EntityId
-from services.inbox.api.conversations import Action, PathId, as_json, call_of, line_view
+from services.inbox.api.conversations import (
+    Action,
+    PathId,
+    as_json,
+    call_of,
+    encodable,
+    line_view,
+)
 from services.inbox.api.messages import ClientId
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
@@ -20,16 +27,11 @@ from shared.contracts.views import Priority
 NOTE_LENGTH = 4096
 
 
-def _encodable(text: str) -> str:
-    text.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
-    return text
-
-
 def _whole_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-NoteText = Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH), AfterValidator(_encodable)]
+NoteText = Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH), AfterValidator(encodable)]
 Until = Annotated[AwareDatetime, AfterValidator(_whole_milliseconds)]
 
 

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from fastapi import APIRouter
 
+from services.inbox.api.bulk import Desk as BulkDesk
+from services.inbox.api.bulk import bulk_router
 from services.inbox.api.catalogue import close_reasons_router
 from services.inbox.api.contacts import contacts_router
 from services.inbox.api.conversations import conversations_router
@@ -14,11 +16,14 @@ from services.inbox.api.episodes import episodes_router
 from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
 from services.inbox.api.notes import notes_router
+from services.inbox.api.templates import templates_router
+from services.inbox.api.writing import canned_replies_router, writing_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.threads import ThreadStore
@@ -31,7 +36,9 @@ from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.requests import Creations
 from services.inbox.workflows.sending import MediaCatalogue, Sending
+from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.timers import Timers
+from services.inbox.workflows.writing import Writing
 from shared.ids import IdHasher
 from shared.mongo.client import Database
 from shared.mongo.headlog import HeadLog
@@ -50,6 +57,7 @@ class Desk:
         *,
         conversations: HeadLog,
         contacts: HeadLog,
+        templates: TemplateBook,
         ids: IdHasher,
         clock: Callable[[], datetime],
         media: MediaCatalogue | None = None,
@@ -59,27 +67,34 @@ class Desk:
         self.store = ConversationStore(database)
         threads = ThreadStore(database)
         items = CatalogueStore(database)
+        drafts = DraftStore(database)
+        notes = Notes(changing, threads)
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, self.store, threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
-        self.sending = Sending(changing, MessageStore(database), media)
-        self.releasing = Releasing(changing, self.store)
+        self.sending = Sending(changing, MessageStore(database), templates, media)
         self.timers = Timers(changing, self.store)
         self.labelling = Labelling(changing, contacts, self.store)
+        self.releasing = Releasing(changing, self.store, self.labelling)
         self.prepare: tuple[Callable[[], Awaitable[None]], ...] = (
             self.store.ensure_indexes,
             threads.ensure_indexes,
             items.ensure_indexes,
+            drafts.ensure_indexes,
         )
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
+            bulk_router(BulkDesk(self.reading, self.actions, notes, self.labelling), names),
             conversations_router(self.reading, self.actions, names),
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
             episodes_router(self.reading, names),
-            notes_router(Notes(changing, threads), names),
+            notes_router(notes, names),
             close_reasons_router(catalogue),
+            canned_replies_router(catalogue),
+            writing_router(Writing(self.reading, drafts, items, clock)),
             internal_router(self.store),
+            templates_router(templates, directory),
         )
 
 
@@ -90,6 +105,7 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         base.directory,
         conversations=conversations.log,
         contacts=conversations.contacts,
+        templates=conversations.templates,
         ids=base.ids,
         clock=now,
     )

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.inbox.model.conversation import ContactSnapshot
+
+ATTRIBUTES_KEPT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ContactCard:
+    """What agents write of a contact: members to change. None leaves the notes, "" clears them.
+
+    An attribute that is None goes.
+    """
+
+    attributes: Mapping[str, str | None] = field(default_factory=dict)
+    notes: str | None = None
+
+    def merged(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        """The attributes after it."""
+        after = {**attributes, **self.attributes}
+        return {name: value for name, value in after.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,8 @@ class Contact:
     group: bool = False
     blocked: bool = False
     labels: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    notes: str | None = None
     merged_into: str | None = None
 
     def snapshot(self) -> ContactSnapshot:

@@ -127,6 +127,8 @@ def contact_document(it: Contact) -> Document:
         "group": it.group,
         "blocked": it.blocked,
         "labels": list(it.labels),
+        "attributes": dict(it.attributes),
+        "notes": it.notes,
         "merged_into": it.merged_into,
     }
 
@@ -145,6 +147,8 @@ def contact_of(head: Head) -> Contact:
         group=state["group"],
         blocked=state["blocked"],
         labels=tuple(state["labels"]),
+        attributes=state.get("attributes") or {},
+        notes=state.get("notes"),
         merged_into=state["merged_into"],
     )
 

@@ -12,6 +12,7 @@ from services.inbox.model.conversation import Conversation
 from services.inbox.storage.catalogue import CATALOGUE
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
+from services.inbox.storage.drafts import DRAFTS
 from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
 from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
@@ -30,6 +31,7 @@ _OF_TENANT = (
     PENDING,
     CHANGES,
     CATALOGUE,
+    DRAFTS,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
@@ -93,6 +95,10 @@ class ConversationStore:
                 options["partialFilterExpression"] = partial
             with transient_errors():
                 await self._collection.create_index([(key, 1) for key in keys], **options)
+        with transient_errors():
+            await self._database[CONTACTS].create_index(
+                [("tenant", 1), ("labels", 1)], name="labels"
+            )
 
     async def page(self, selection: Selection, limit: int) -> Page:
         """The first rows of a selection."""
@@ -120,6 +126,17 @@ class ConversationStore:
         with transient_errors():
             docs = await self._collection.find(query, {"outbox": 0}).to_list(None)
         return [_conversation(doc) for doc in docs]
+
+    async def contacts_with(self, tenant: str, label: str, limit: int = 500) -> list[str]:
+        """Some of the contacts that have a label."""
+        with transient_errors():
+            docs = await (
+                self._database[CONTACTS]
+                .find({"tenant": tenant, "labels": label}, {"_id": 1})
+                .limit(limit)
+                .to_list(None)
+            )
+        return [doc["_id"] for doc in docs]
 
     async def has_active(self, tenant: str, number: str) -> bool:
         """Whether a number has a conversation that is not closed."""

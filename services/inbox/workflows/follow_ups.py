@@ -20,6 +20,7 @@ from services.inbox.model.entities import (
 )
 from services.inbox.model.errors import RefusedError
 from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.directory_documents import entity_of, head_id
 from services.inbox.workflows.hooks import ConversationHooks
 from shared.contracts.errors import TransientError
 
@@ -50,6 +51,40 @@ class FollowUps:
         except TransientError:
             return  # it is noted on the tombstone: the loop does it
 
+    async def merge_label(self, tenant: str, label_id: str, into: str, by: str) -> Label:
+        """Deletes a label in favour of another, which it answers with.
+
+        Its contacts follow behind the answer: there may be very many. Refuses with `not_found`,
+        `unknown_label`.
+        """
+        await self._directory.get(Label, tenant, label_id)
+        kept = await self._directory.find(Label, tenant, into)
+        if kept is None or label_id == into:
+            errors = [{"field": "into", "code": "unknown"}]
+            raise RefusedError("unknown_label", errors=errors)
+        await self._directory.change(
+            Label,
+            tenant,
+            label_id,
+            lambda held: replace(held, deleted=True, name="", merged_into=into, merged_by=by),
+        )
+        return kept
+
+    async def _merge(self, label: Label) -> None:
+        """Who has the label gets the other; on and on where that one was merged meanwhile."""
+        seen: set[str] = set()
+        while label.merged_into and label.merged_by and label.id not in seen:
+            seen.add(label.id)
+            into = label.merged_into
+            await self._hooks.merge_label(label.tenant, label.id, into, label.merged_by)
+            head = (await self._directory.log.load([head_id(Label, into)])).get(
+                head_id(Label, into)
+            )
+            entity = None if head is None else entity_of({**head.state, "version": head.version})
+            if not isinstance(entity, Label):
+                return
+            label = entity
+
     async def follow_up(self, entity: Entity) -> None:
         """Everything that the deletion of `entity` brings with it; idempotent."""
         match entity:
@@ -61,6 +96,8 @@ class FollowUps:
             case Tenant():
                 await self._empty_tenant(entity.id)
                 await self._hooks.erase_tenant(entity.id)
+            case Label():
+                await self._merge(entity)
             case _:
                 pass
         await self._directory.followed_up(entity)

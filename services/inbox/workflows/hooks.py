@@ -20,6 +20,10 @@ class ConversationHooks(Protocol):
         """The team is deleted: its chats go to On Hold without team, by `system`."""
         ...
 
+    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
+        """The label is deleted: whoever has it has another one instead, as agent `by` says."""
+        ...
+
     async def erase_tenant(self, tenant: str) -> None:
         """The tenant is erased: everything that the conversations hold of it goes."""
         ...

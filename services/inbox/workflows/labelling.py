@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -18,9 +19,9 @@ from services.inbox.decisions.draft import Draft
 from services.inbox.decisions.lifecycle import Move, Trigger, Viewer, holds, sees
 from services.inbox.decisions.sending import recipient_of
 from services.inbox.decisions.views import iso, label_view
-from services.inbox.model.contact import Contact
+from services.inbox.model.contact import ATTRIBUTES_KEPT, Contact, ContactCard
 from services.inbox.model.conversation import Conversation
-from services.inbox.model.errors import RefusedError, not_found
+from services.inbox.model.errors import RefusedError, invalid, not_found
 from services.inbox.model.events import ActorRef, Command
 from services.inbox.storage.contacts import contact_change, contact_of
 from services.inbox.storage.conversations import ConversationStore
@@ -42,12 +43,20 @@ class _Wish:
     event: EventType
     labels: tuple[str, ...] | None = None
     blocked: bool | None = None
+    add: tuple[str, ...] = ()
+    remove: frozenset[str] = frozenset()
+    card: ContactCard | None = None
 
     def applied(self, contact: Contact) -> Contact:
+        labels = contact.labels if self.labels is None else self.labels
+        labels = tuple(dict.fromkeys((*labels, *self.add)))
+        card = self.card or ContactCard()
         return replace(
             contact,
-            labels=contact.labels if self.labels is None else self.labels,
+            labels=tuple(each for each in labels if each not in self.remove),
             blocked=contact.blocked if self.blocked is None else self.blocked,
+            attributes=card.merged(contact.attributes),
+            notes=contact.notes if card.notes is None else card.notes or None,
         )
 
 
@@ -73,27 +82,55 @@ class Labelling:
         """Replaces the labels. Refuses with `unknown_label`, `not_found`."""
         await self._seen(viewer, contact_id)
         wanted = tuple(dict.fromkeys(labels))
-        for place, label in enumerate(wanted):
+        self._check(viewer, "labels", wanted)
+        wish = _Wish(EventType.CONTACT_UPDATED, labels=wanted)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
+
+    async def relabel(
+        self, viewer: Viewer, contact_id: str, add: Sequence[str], remove: Sequence[str]
+    ) -> Contact:
+        """Adds labels and takes others away. Refuses with `unknown_label`, `not_found`."""
+        await self._seen(viewer, contact_id)
+        self._check(viewer, "add", add)
+        gone = frozenset(remove) - frozenset(add)
+        wish = _Wish(EventType.CONTACT_UPDATED, add=tuple(add), remove=gone)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
+
+    async def write_card(self, viewer: Viewer, contact_id: str, card: ContactCard) -> Contact:
+        """Changes attributes and notes. Refuses with `not_found`, `validation`."""
+        await self._seen(viewer, contact_id)
+        wish = _Wish(EventType.CONTACT_UPDATED, card=card)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
+
+    async def conversations(self, viewer: Viewer, contact_id: str) -> list[Conversation]:
+        """Those of the contact that the viewer sees, the last active first."""
+        seen = await self._seen(viewer, contact_id)
+        return sorted(seen, key=_last_active, reverse=True)
+
+    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
+        """Whoever has the one label has the other instead. Idempotent."""
+        wish = _Wish(EventType.CONTACT_UPDATED, add=(into,), remove=frozenset({label}))
+        while contacts := await self._conversations.contacts_with(tenant, label):
+            for contact_id in contacts:
+                await self._change(tenant, by, contact_id, wish)
+
+    def _check(self, viewer: Viewer, member: str, labels: Sequence[str]) -> None:
+        for place, label in enumerate(labels):
             if self._changing.names.label(viewer.tenant, label) is None:
-                errors = [{"field": f"labels.{place}", "code": "unknown"}]
+                errors = [{"field": f"{member}.{place}", "code": "unknown"}]
                 raise RefusedError("unknown_label", errors=errors)
-        return await self._change(
-            viewer, contact_id, _Wish(EventType.CONTACT_UPDATED, labels=wanted)
-        )
 
     async def block(self, viewer: Viewer, contact_id: str) -> Contact:
         """Closes the contact's conversations. For the holder and supervisors."""
         await self._held(viewer, contact_id)
-        return await self._change(
-            viewer, contact_id, _Wish(EventType.CONTACT_BLOCKED, blocked=True)
-        )
+        wish = _Wish(EventType.CONTACT_BLOCKED, blocked=True)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
 
     async def unblock(self, viewer: Viewer, contact_id: str) -> Contact:
         """Lets the contact write again; opens nothing. For the (last) holder and supervisors."""
         await self._held(viewer, contact_id)
-        return await self._change(
-            viewer, contact_id, _Wish(EventType.CONTACT_UNBLOCKED, blocked=False)
-        )
+        wish = _Wish(EventType.CONTACT_UNBLOCKED, blocked=False)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
 
     # -- who may
 
@@ -111,26 +148,28 @@ class Labelling:
 
     # -- the contact
 
-    async def _change(self, viewer: Viewer, contact_id: str, wish: _Wish) -> Contact:
+    async def _change(self, tenant: str, agent: str, contact_id: str, wish: _Wish) -> Contact:
         changing = self._changing
-        actor = ActorRef(ActorKind.AGENT, viewer.agent)
+        actor = ActorRef(ActorKind.AGENT, agent)
 
         async def decide(head: Head | None) -> Step[Contact]:
-            if head is None or head.state["tenant"] != viewer.tenant:
+            if head is None or head.state["tenant"] != tenant:
                 raise not_found()
             before = contact_of(head)
             after = wish.applied(before)
+            if len(after.attributes) > ATTRIBUTES_KEPT:
+                raise invalid("attributes", "too_long")
             if after == before:
                 return Step(before)
             names = changing.names
             change = contact_change(
                 after,
-                labels=[label_view(viewer.tenant, each, names) for each in after.labels],
+                labels=[label_view(tenant, each, names) for each in after.labels],
                 at=iso(changing.clock()),
                 actor={
                     "kind": actor.kind.value,
                     "id": actor.id,
-                    "name": names.agent_name(viewer.tenant, viewer.agent),
+                    "name": names.agent_name(tenant, agent),
                 },
                 carried=head.unpublished,
                 type_=wish.event,
@@ -192,6 +231,11 @@ class Labelling:
             "added": views([each for each in after if each not in before]),
             "removed": views([each for each in before if each not in after]),
         }
+
+
+def _last_active(conversation: Conversation) -> datetime:
+    line = conversation.last_message
+    return line.at if line is not None else conversation.updated_at
 
 
 def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:

@@ -9,6 +9,7 @@ from services.inbox.decisions.lifecycle import Move, Trigger
 from services.inbox.model.events import SYSTEM
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.workflows.changing import Changing, conversation_at
+from services.inbox.workflows.labelling import Labelling
 from shared.contracts.views import Status
 from shared.mongo.headlog import Head, Step
 
@@ -21,9 +22,10 @@ class Releasing:
     Every method is idempotent and is repeated until it succeeds.
     """
 
-    def __init__(self, changing: Changing, store: ConversationStore) -> None:
+    def __init__(self, changing: Changing, store: ConversationStore, labelling: Labelling) -> None:
         self._changing = changing
         self._store = store
+        self._labelling = labelling
 
     async def has_open_chats(self, tenant: str, number_id: str) -> bool:
         """Whether the number has a conversation that is not closed."""
@@ -44,6 +46,10 @@ class Releasing:
             team=team_id,
             reason="team_deleted",
         )
+
+    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
+        """Contacts with the label have the other one instead; their conversations follow."""
+        await self._labelling.merge_label(tenant, label, into, by)
 
     async def erase_tenant(self, tenant: str) -> None:
         """Deletes everything that the conversations hold of a tenant."""

@@ -237,3 +237,159 @@ async def test_lists_are_narrowed_by_number_and_dates(office: Office):
     assert await office.sue.ids(f"{span(to=1)}&sort=newest&limit=1") == [mid, old]
     assert await office.sue.ids(f"{span(**{'from': 2.5})}&sort=oldest&limit=1") == [mid, new]
     assert (await office.sue("GET", "/conversations?from=yesterday")).status == 422
+
+
+# -- drafts and canned replies
+
+
+async def test_draft_is_its_writers_alone(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    path = f"/conversations/{conversation}/draft"
+    version = (await office.document(conversation))["version"]
+    none = {"text": "", "reply_to": None, "updated_at": None}
+    assert (await office.ana("GET", path)).body == none
+    kept = await office.ana("PUT", path, {"text": "Dear Luz"})
+    assert (kept.status, kept.body["text"]) == (200, "Dear Luz")
+    assert (await office.ana("GET", path)).body == kept.body
+    assert (await office.sue("GET", path)).body == none
+    assert [(await office.bea(verb, path, {"text": "x"})).status for verb in ("PUT",)] == [404]
+    assert (await office.bea("DELETE", path)).status == 204
+    assert (await office.ana("GET", path)).body == kept.body
+    assert (await office.ana("DELETE", path)).status == 204
+    assert (await office.ana("GET", path)).body == none
+    assert (await office.document(conversation))["version"] == version
+
+
+async def test_canned_replies_are_found_and_filled_in(shared_office: Office):
+    office, admin = shared_office, shared_office.tenant.admin
+    text = "Hola {{contact.name}}, soy {{ agent.name }} ({{team.name}})."
+    body = {"name": "Presentación", "text": text, "shortcut": "hola"}
+    made = await admin("POST", "/v1/admin/canned-replies", body)
+    assert made.status == 201, made.raw
+    path = f"/v1/admin/canned-replies/{made.body['id']}"
+    for words in ("presentacion", "HOLA", "soy"):
+        assert (await office.ana("GET", f"/canned-replies?q={words}")).body["items"] == [made.body]
+    assert (await office.ana("GET", "/canned-replies?q=.*x")).body["items"] == []
+    conversation = await office.opened_by(
+        office.ana, contact=await office.contact("{{agent.name}}")
+    )
+    render = f"/conversations/{conversation}/canned-replies/{made.body['id']}/render"
+    filled = (await office.ana("POST", render)).body
+    assert filled == {"text": "Hola {{agent.name}}, soy ana ().", "missing": ["team.name"]}
+    assert (await office.bea("POST", render)).status == 404
+    wrong = await admin("PATCH", path, {"text": "{{contact.password}}"})
+    assert (wrong.status, wrong.body["errors"][0]["code"]) == (422, "unknown_variable")
+    changed = await admin("PATCH", path, {"shortcut": None})
+    assert (changed.body["shortcut"], changed.body["text"]) == (None, text)
+    assert (await admin("DELETE", path)).status == 204
+    assert (await office.ana("POST", render)).status == 404
+    assert (await admin("GET", "/v1/admin/canned-replies")).body["items"] == []
+
+
+# -- many at once
+
+
+async def test_bulk_answers_for_each(office: Office):
+    reason = await _reason(office)
+    mine = [await office.opened_by(office.ana) for _ in range(3)]
+    theirs, waiting = await office.opened_by(office.bea), await office.arrive()
+
+    async def bulk(who: Any, ids: list[str], **body: Any) -> dict[str, tuple[int, Any]]:
+        answer = await who("POST", "/conversations/bulk", {"ids": ids, **body})
+        assert answer.status == 200, answer.raw
+        return {
+            each["id"]: (each["status"], each.get("code") or each.get("conversation"))
+            for each in answer.body["items"]
+        }
+
+    done = await bulk(office.ana, [*mine, theirs], action="priority", priority="high")
+    assert {done[each][1]["priority"] for each in mine} == {"high"}
+    assert done[theirs] == (404, "not_found")
+    done = await bulk(office.sue, [mine[0], theirs], action="close", reason=reason)
+    assert {done[mine[0]], done[theirs]} == {(409, "not_holder")}
+    done = await bulk(office.bea, [theirs, theirs, waiting], action="accept")
+    assert {(status, shown["status"]) for status, shown in done.values()} == {(200, "open")}
+
+    label = await office.tenant.admin("POST", "/v1/admin/labels", {"name": "vip"})
+    done = await bulk(office.ana, mine, action="label", add=[label.body["id"]])
+    assert {shown["labels"][0]["name"] for _, shown in done.values()} == {"vip"}
+    done = await bulk(office.ana, mine[:1], action="label", remove=[label.body["id"]])
+    assert done[mine[0]][1]["labels"] == []
+    assert done[mine[0]][1]["version"] > 0
+    done = await bulk(office.ana, mine[:1], action="label", add=["abc"])
+    assert done[mine[0]] == (422, "unknown_label")
+
+    until = iso(now() + timedelta(hours=1))
+    done = await bulk(office.ana, mine[:1], action="snooze", until=until)
+    assert done[mine[0]][1]["snoozed_until"] == until
+    done = await bulk(office.ana, mine[:1], action="transfer", agent_id=office.bea.id, note="Yours")
+    assert done[mine[0]][1]["assignee"]["name"] == "bea"
+    done = await bulk(office.ana, mine[1:2], action="close", reason=reason, note="Done")
+    assert done[mine[1]][1]["status"] == "closed"
+    done = await bulk(office.ana, mine[2:], action="delete")
+    assert done == {mine[2]: (204, None)}
+    for wrong in (
+        {"ids": [], "action": "read"},
+        {"ids": mine, "action": "explode"},
+        {"ids": ["a"] * 101, "action": "read"},
+        {"ids": mine, "action": "read", "note": "x"},
+        {"ids": mine, "action": "transfer"},
+    ):
+        assert (await office.ana("POST", "/conversations/bulk", wrong)).status == 422, wrong
+
+
+# -- the contact's card, and labels
+
+
+async def test_contact_card_is_kept_by_who_sees_a_chat(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    contact = (await office.ana.get(conversation))["contact"]["id"]
+    path = f"/contacts/{contact}"
+    card = {"attributes": {"size": "42", "vip": "yes"}, "notes": "Calls back\nafter six"}
+    written = await office.ana("PATCH", path, card)
+    assert written.status == 200, written.raw
+    assert {name: written.body[name] for name in card} == card
+    changed = await office.ana("PATCH", path, {"attributes": {"vip": None, "city": "Oaxaca"}})
+    assert changed.body["attributes"] == {"size": "42", "city": "Oaxaca"}
+    assert changed.body["notes"] == card["notes"]
+    assert (await office.ana("GET", path)).body == changed.body
+    assert (await office.ana("PATCH", path, {"notes": None})).body["notes"] is None
+    many = {f"a{number}": "x" for number in range(60)}
+    assert (await office.ana("PATCH", path, {"attributes": many})).status == 422
+    assert (await office.ana("PATCH", path, {"attributes": {"no spaces": "x"}})).status == 422
+    assert (await office.bea("PATCH", path, card)).status == 404
+    await office.write(conversation, "Hi again")
+    assert (await office.sue("GET", path)).body["attributes"] == changed.body["attributes"]
+
+    listed = (await office.ana("GET", f"{path}/conversations")).body
+    assert [each["id"] for each in listed["items"]] == [conversation]
+    assert (await office.bea("GET", f"{path}/conversations")).status == 404
+
+
+async def test_merged_label_is_replaced_on_every_contact(office: Office):
+    labels = []
+    for name in ("vip", "VIP", "gold"):
+        made = await office.tenant.admin("POST", "/v1/admin/labels", {"name": name})
+        labels.append(made.body["id"])
+    chats = [await office.opened_by(office.ana) for _ in range(3)]
+    given = ([labels[0]], [labels[0], labels[1]], [labels[1]])
+    for conversation, own in zip(chats, given, strict=True):
+        contact = (await office.ana.get(conversation))["contact"]["id"]
+        await office.ana("PUT", f"/contacts/{contact}/labels", {"labels": own})
+
+    async def merge(label: str, into: str) -> Any:
+        return await office.tenant.admin("POST", f"/v1/admin/labels/{label}/merge", {"into": into})
+
+    kept = await merge(labels[1], labels[0])
+    assert (kept.status, kept.body["id"]) == (200, labels[0])
+    assert (await merge(labels[1], labels[0])).status == 404
+    assert (await merge(labels[0], labels[0])).code == "unknown_label"
+    assert (await merge(labels[0], labels[2])).status == 200
+    async with asyncio.timeout(15):
+        for conversation in chats:
+            while (await office.ana.get(conversation))["labels"] != [  # noqa: ASYNC110 - the same
+                {"id": labels[2], "name": "gold", "color": None}
+            ]:
+                await asyncio.sleep(0.05)
