@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from services.inbox.api.bodies import Body, Cursor, EntityId, Limit
+from services.inbox.api.etags import IfMatch, IfNoneMatch, etag_of, is_held, versions_of
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
 from services.inbox.decisions.listing import Filters, Scope, Sort
@@ -104,10 +105,23 @@ def line_view(tenant: str, line: Line, names: Names, contact: ContactSnapshot) -
     }
 
 
-def call_of(person: Person, conversation_id: str, body: Action | None, key: str | None) -> Call:
+def call_of(
+    person: Person,
+    conversation_id: str,
+    body: Action | None,
+    key: str | None,
+    match: str | None = None,
+) -> Call:
     """The call that a request makes; no body is an empty one."""
     epoch = None if body is None else body.epoch
-    return Call(viewer_of(person), conversation_id, epoch, key)
+    return Call(viewer_of(person), conversation_id, epoch, key, versions_of(match))
+
+
+def conversation_answer(conversation: Conversation, names: Names) -> Response:
+    """The conversation, its version as the entity tag."""
+    answer = as_json(conversation_view(conversation, names))
+    answer.headers["etag"] = etag_of(conversation.version)
+    return answer
 
 
 def conversations_router(reading: Reading, actions: Actions, names: Names) -> APIRouter:
@@ -165,10 +179,18 @@ def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
     async def counts(person: AnyPerson) -> Response:
         return as_json(await reading.counts(viewer_of(person)))
 
-    @routes.get("/{conversation_id}", response_model=views.Conversation)
-    async def conversation(person: AnyPerson, conversation_id: PathId) -> Response:
+    @routes.get(
+        "/{conversation_id}",
+        response_model=views.Conversation,
+        responses={304: {"description": "The version is one of If-None-Match."}},
+    )
+    async def conversation(
+        person: AnyPerson, conversation_id: PathId, none_match: IfNoneMatch = None
+    ) -> Response:
         found = await reading.conversation(viewer_of(person), conversation_id)
-        return as_json(conversation_view(found, names))
+        if is_held(found.version, none_match):
+            return Response(status_code=304, headers={"etag": etag_of(found.version)})
+        return conversation_answer(found, names)
 
     @routes.get("/{conversation_id}/activities", response_model=ActivityPage)
     async def activities(
@@ -190,13 +212,13 @@ Act = Callable[[Call], Awaitable[Conversation]]
 
 def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
     def shown(conversation: Conversation) -> Response:
-        return as_json(conversation_view(conversation, names))
+        return conversation_answer(conversation, names)
 
     def add(name: str, act: Act, *codes: str) -> None:
         @routes.post(
             f"/{{conversation_id}}/{name}",
             response_model=views.Conversation,
-            responses=responses("stale_epoch", *codes),
+            responses=responses("stale_epoch", "version_mismatch", *codes),
             name=f"{name}_conversation",
         )
         async def act_on(
@@ -204,8 +226,9 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
             conversation_id: PathId,
             body: Action | None = None,
             key: IdempotencyKey = None,
+            match: IfMatch = None,
         ) -> Response:
-            return shown(await act(call_of(person, conversation_id, body, key)))
+            return shown(await act(call_of(person, conversation_id, body, key, match)))
 
     add("accept", actions.accept, "already_assigned", "invalid_transition")
     add("reopen", actions.reopen, "not_holder", "invalid_transition")
@@ -219,7 +242,11 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
         "/{conversation_id}/close",
         response_model=views.Conversation,
         responses=responses(
-            "stale_epoch", "not_holder", "invalid_transition", "unknown_close_reason"
+            "stale_epoch",
+            "version_mismatch",
+            "not_holder",
+            "invalid_transition",
+            "unknown_close_reason",
         ),
     )
     async def close_conversation(
@@ -227,8 +254,9 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
         conversation_id: PathId,
         body: Close | None = None,
         key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> Response:
-        call = call_of(person, conversation_id, body, key)
+        call = call_of(person, conversation_id, body, key, match)
         reason, note = (None, None) if body is None else (body.reason, body.note)
         return shown(await actions.close(call, reason, note))
 
@@ -236,24 +264,36 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
         "/{conversation_id}/transfer",
         response_model=views.Conversation,
         responses=responses(
-            "stale_epoch", "not_holder", "invalid_transition", "unknown_agent", "unknown_team"
+            "stale_epoch",
+            "version_mismatch",
+            "not_holder",
+            "invalid_transition",
+            "unknown_agent",
+            "unknown_team",
         ),
     )
     async def transfer_conversation(
-        person: AnyPerson, conversation_id: PathId, body: Transfer, key: IdempotencyKey = None
+        person: AnyPerson,
+        conversation_id: PathId,
+        body: Transfer,
+        key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> Response:
-        call = call_of(person, conversation_id, body, key)
+        call = call_of(person, conversation_id, body, key, match)
         if body.agent_id is not None:
             return shown(await actions.transfer_to_agent(call, body.agent_id, body.note))
         return shown(await actions.transfer_to_team(call, body.team_id or "", body.note))
 
     @routes.delete(
-        "/{conversation_id}", status_code=204, responses=responses("stale_epoch", "not_holder")
+        "/{conversation_id}",
+        status_code=204,
+        responses=responses("stale_epoch", "version_mismatch", "not_holder"),
     )
     async def delete_conversation(
         person: AnyPerson,
         conversation_id: PathId,
         body: Action | None = None,
         key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> None:
-        await actions.delete(call_of(person, conversation_id, body, key))
+        await actions.delete(call_of(person, conversation_id, body, key, match))

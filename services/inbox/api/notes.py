@@ -12,13 +12,15 @@ from services.inbox.api.conversations import (
     PathId,
     as_json,
     call_of,
+    conversation_answer,
     encodable,
     line_view,
 )
+from services.inbox.api.etags import IfMatch
 from services.inbox.api.messages import ClientId
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
-from services.inbox.decisions.views import Names, conversation_view
+from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import Conversation
 from services.inbox.workflows.notes import Note, Notes
 from shared.contracts import views
@@ -61,7 +63,7 @@ def notes_router(notes: Notes, names: Names) -> APIRouter:
     )
 
     def shown(conversation: Conversation) -> Response:
-        return as_json(conversation_view(conversation, names))
+        return conversation_answer(conversation, names)
 
     @routes.post(
         "/notes",
@@ -77,36 +79,45 @@ def notes_router(notes: Notes, names: Names) -> APIRouter:
     @routes.put(
         "/priority",
         response_model=views.Conversation,
-        responses=responses("stale_epoch", "not_holder"),
+        responses=responses("stale_epoch", "version_mismatch", "not_holder"),
     )
     async def set_priority(
-        person: AnyPerson, conversation_id: PathId, body: PriorityBody, key: IdempotencyKey = None
+        person: AnyPerson,
+        conversation_id: PathId,
+        body: PriorityBody,
+        key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> Response:
-        call = call_of(person, conversation_id, body, key)
+        call = call_of(person, conversation_id, body, key, match)
         return shown(await notes.set_priority(call, body.priority))
 
     @routes.put(
         "/snooze",
         response_model=views.Conversation,
-        responses=responses("stale_epoch", "not_holder", "invalid_transition"),
+        responses=responses("stale_epoch", "version_mismatch", "not_holder", "invalid_transition"),
     )
     async def snooze_conversation(
-        person: AnyPerson, conversation_id: PathId, body: SnoozeBody, key: IdempotencyKey = None
+        person: AnyPerson,
+        conversation_id: PathId,
+        body: SnoozeBody,
+        key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> Response:
-        call = call_of(person, conversation_id, body, key)
+        call = call_of(person, conversation_id, body, key, match)
         return shown(await notes.snooze(call, body.until.astimezone(UTC)))
 
     @routes.delete(
         "/snooze",
         response_model=views.Conversation,
-        responses=responses("stale_epoch", "not_holder"),
+        responses=responses("stale_epoch", "version_mismatch", "not_holder"),
     )
     async def wake_conversation(
         person: AnyPerson,
         conversation_id: PathId,
         body: Action | None = None,
         key: IdempotencyKey = None,
+        match: IfMatch = None,
     ) -> Response:
-        return shown(await notes.wake(call_of(person, conversation_id, body, key)))
+        return shown(await notes.wake(call_of(person, conversation_id, body, key, match)))
 
     return routes

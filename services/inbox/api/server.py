@@ -60,8 +60,15 @@ def create_api(
         # For the refresh cookie, from the origins that are named.
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["authorization", "content-type", "idempotency-key", "traceparent"],
-        expose_headers=["retry-after"],
+        allow_headers=[
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "traceparent",
+        ],
+        expose_headers=["etag", "retry-after"],
         max_age=600,
     )
     api.add_middleware(CallLog, metrics=metrics)

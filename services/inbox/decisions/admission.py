@@ -105,6 +105,17 @@ def invalid_transition(conversation: Conversation) -> Refusal:
     return Refusal("invalid_transition", {"status": conversation.status.value})
 
 
+def judge_version(
+    conversation: Conversation | None, viewer: Viewer, versions: tuple[int, ...] | None
+) -> Refusal | None:
+    """Whether it is at one of the versions, None: at any. Who does not see it is told nothing."""
+    if versions is None or conversation is None or not sees(conversation, viewer):
+        return None
+    if conversation.version in versions:
+        return None
+    return Refusal("version_mismatch", {"version": conversation.version})
+
+
 def judge_mark(
     conversation: Conversation | None, viewer: Viewer, *, epoch: int | None
 ) -> Refusal | None:

@@ -104,6 +104,7 @@ class Actions:
                 if trigger is Trigger.DELETE:
                     return Step(conversation)
                 return Step(repeated_answer(conversation, call.viewer))
+            changing.require_version(conversation, call)
             move = Move(trigger, changing.clock(), agent=agent, team=team)
             number = changing.names.number(tenant, conversation.number_id) if conversation else None
             bot = number is not None and number.bot
@@ -134,6 +135,7 @@ class Actions:
             conversation = conversation_at(head)
             if changing.done_before(conversation, call, key):
                 return Step(repeated_answer(conversation, call.viewer))
+            changing.require_version(conversation, call)
             refusal = judge_mark(conversation, call.viewer, epoch=call.epoch)
             if refusal is not None or conversation is None:
                 raise changing.refused(refusal or Refusal("not_found"), call.viewer.tenant)

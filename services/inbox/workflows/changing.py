@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from services.inbox.decisions.admission import answered, exists, with_answer
+from services.inbox.decisions.admission import answered, exists, judge_version, with_answer
 from services.inbox.decisions.draft import Draft
 from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
 from services.inbox.decisions.timers import Terms, terms_of, with_due
@@ -27,12 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A person's call on a conversation. `epoch`: what they believe; `key`: Idempotency-Key."""
+    """A person's call on a conversation. `epoch`: what they believe; `key`: Idempotency-Key.
+
+    `versions`: the versions that they would have it at (If-Match), None for any.
+    """
 
     viewer: Viewer
     conversation_id: str
     epoch: int | None = None
     key: str | None = None
+    versions: tuple[int, ...] | None = None
 
     @property
     def actor(self) -> ActorRef:
@@ -61,6 +65,12 @@ class Changing:
             and conversation.tenant == call.viewer.tenant
             and answered(conversation, key, self.clock()) is not None
         )
+
+    def require_version(self, conversation: Conversation | None, call: Call) -> None:
+        """Refuses with `version_mismatch` where the viewer sees it at another version."""
+        refusal = judge_version(conversation, call.viewer, call.versions)
+        if refusal is not None:
+            raise self.refused(refusal, call.viewer.tenant)
 
     def begin(
         self,

@@ -174,6 +174,7 @@ class Notes:
             conversation = conversation_at(head)
             if changing.done_before(conversation, call, key):
                 return Step(repeated_answer(conversation, call.viewer))
+            changing.require_version(conversation, call)
             found = NOT_FOUND if conversation is None else change(conversation)
             if isinstance(found, Refusal):
                 raise changing.refused(found, call.viewer.tenant)
