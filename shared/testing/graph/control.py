@@ -4,15 +4,22 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from shared.testing.graph.behaviour import Fault, LimitSwitches, WebhookBehaviour
+from shared.testing.graph.control_bodies import (
+    MediaBody,
+    NumberBody,
+    RecipientBody,
+    TargetBody,
+    TokensBody,
+)
 from shared.testing.graph.errors import KINDS
 from shared.testing.graph.inbound import Inbound, InboundError, build
 from shared.testing.graph.model import Event, Json, Sent, Target, Update
@@ -22,49 +29,6 @@ from shared.testing.graph.world import World
 from shared.testing.webhooks import Customer, Number, encode
 
 _MAX_WAIT_MS = 60_000
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TargetBody(_Body):
-    """Where webhooks go: a URL, or the path of a Meta app at ingest."""
-
-    url: str | None = None
-    app_id: str | None = None
-    secret: str | None = None
-
-
-class NumberBody(_Body):
-    display_phone_number: str | None = None
-    waba_id: str | None = None
-    country_code: str | None = None
-    throughput: Literal["STANDARD", "HIGH", "NOT_APPLICABLE"] | None = None
-    fields: dict[str, Any] = {}
-    webhook: TargetBody | None = None
-
-
-class TokensBody(_Body):
-    allow: list[str] = []
-    revoke: list[str] = []
-
-
-class MediaBody(_Body):
-    id: str | None = None
-    phone_number_id: str | None = None
-    mime_type: str = "image/jpeg"
-    data_base64: str | None = None
-    size: int = Field(default=16, ge=0, le=100 * 2**20)
-
-
-class RecipientBody(_Body):
-    """What the digits of a `to` turn out to be."""
-
-    wa_id: str | None = None
-    user_id: str | None = None
-    name: str | None = None
-    username: str | None = None
 
 
 class Control:

@@ -80,6 +80,11 @@ class World:
         for event in events:
             await self.store.apply([to_change(read_envelope(event.headers), event.value)])
 
+    async def route(self) -> None:
+        """What inbox told is followed, then decided."""
+        await self.follow()
+        await self.decide()
+
     async def decide(self) -> None:
         """A turn of the timer, or a wake-up."""
         agents = {
@@ -134,8 +139,7 @@ async def test_least_busy_spreads_and_stops_at_capacity(world: Worlds) -> None:
     await w.agents_come("ana", "luis")
     for number in range(6):
         w.inbox.customer_writes(f"c{number}")
-    await w.follow()
-    await w.decide()
+    await w.route()
     assert [one["agent_id"] for one in w.topic.values("assign")] == ["ana", "luis"] * 2
     assert {one["reason"] for one in w.topic.values("park")} == {"at_capacity"}
     w.deliver()
@@ -165,8 +169,7 @@ async def test_sticky_returns_to_the_last_agent(world: Worlds) -> None:
     w.inbox.accept("c1", "luis")
     w.inbox.close("c1")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     assert [(one["agent_id"], one["reason"]) for one in w.topic.values("assign")] == [
         ("luis", "sticky")
     ]
@@ -179,8 +182,7 @@ async def test_team_chats_go_to_the_team_and_older_ones_first_over_teams(world: 
     w.inbox.customer_writes("sales", "sales")
     w.inbox.customer_writes("anybody")
     w.inbox.customer_writes("support", "support")
-    await w.follow()
-    await w.decide()
+    await w.route()
     assigned = {one["conversation_id"]: one["agent_id"] for one in w.topic.values("assign")}
     assert assigned == {"sales": "ana", "anybody": "luis"}
     assert [(one["conversation_id"], one["reason"]) for one in w.topic.values("park")] == [
@@ -195,8 +197,7 @@ async def test_park_is_recorded_once_per_reason(world: Worlds) -> None:
     for _ in range(3):
         await w.decide()
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.policy = Policy(strategy="least_busy")
     await w.decide()
     await w.decide()
@@ -239,15 +240,13 @@ async def test_held_by_hand_is_left_until_the_customer_writes(world: Worlds) -> 
     w.inbox.customer_writes("c1")
     w.inbox.accept("c1", "ana")
     w.inbox.hold("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     await w.decide()
     assert [(one["kind"], one["reason"]) for one in map(_value, w.topic.records)] == [
         ("park", "held_by_agent")
     ]
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.deliver()
     assert w.inbox.load("ana") == 1
 
@@ -291,8 +290,7 @@ async def test_trace_without_the_timer(world: Worlds) -> None:
     await w.decide()
     w.deliver()
     assert (w.inbox.waiting(), w.inbox.load("ana")) == ([], 1)
-    await w.follow()
-    await w.decide()
+    await w.route()
     assert w.topic.records == []
 
 
@@ -302,14 +300,12 @@ async def test_trace_projection_without_version_guard(world: Worlds) -> None:
     w = world({"ana": 1})
     await w.agents_come("ana")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.deliver()
     await w.follow()
     await w.follow(w.inbox.events[:1])
     w.inbox.customer_writes("c2")
-    await w.follow()
-    await w.decide()
+    await w.route()
     assert w.topic.values("assign") == []
     assert (await w.store.snapshot(("ana",), w.now)).agents["ana"].load == 1
 
@@ -326,14 +322,12 @@ async def test_trace_reservation_expires_by_time(world: Worlds, counted: bool) -
     w.inbox.accept("c0", "ana")
     w.inbox.hold("c0")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     late = w.topic.values("assign")
     w.topic.records = []
     w.after(31)
     w.inbox.customer_writes("c0")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.deliver()
     for record in late:
         w.inbox.decided(record)
@@ -347,8 +341,7 @@ async def test_trace_refused_decision_is_made_again(world: Worlds) -> None:
     w = world({"ana": 1})
     await w.agents_come("ana")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.inbox.customer_writes("c2")
     w.inbox.accept("c2", "ana")
     w.deliver()
@@ -368,8 +361,7 @@ async def test_trace_agent_lost_while_reserved_keeps_the_slot(world: Worlds) -> 
     w = world({"ana": 1, "luis": 1}, Policy(strategy="least_busy", presence_grace_seconds=0))
     await w.agents_come("ana", "luis")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     await w.agent_goes("ana")
     w.after(1)
     await w.decide()
@@ -384,13 +376,11 @@ async def test_trace_redis_lost_while_a_decision_is_on_its_way(world: Worlds) ->
     w = world({"ana": 1})
     await w.agents_come("ana")
     w.inbox.customer_writes("c1")
-    await w.follow()
-    await w.decide()
+    await w.route()
     w.inbox.customer_writes("c2")
     await w.store._redis.raw.flushdb()
     generation = await w.store.begin_rebuild("t", stop=True)
-    await w.follow()
-    await w.decide()
+    await w.route()
     assert len(w.topic.values("assign")) == 1, "nothing is decided until rebuilt"
     await w.follow(w.inbox.events)
     await w.store.finish_rebuild("t", generation)
