@@ -19,6 +19,7 @@ from services.delivery.gateways.graph import Graph
 from services.delivery.handlers import register
 from services.delivery.settings import DeliverySettings
 from services.delivery.storage import CallRecords, SendRecords, StoppedNumbers, Uploads
+from services.delivery.workflows.accounts import Accounts, Every, Turn
 from services.delivery.workflows.calling import Calls
 from services.delivery.workflows.clock import Clock, Pause
 from services.delivery.workflows.fetching import Fetcher
@@ -144,12 +145,25 @@ class Engine:
             hasher=IdHasher(settings.key_secret.get_secret_value()),
             metrics=metrics,
         )
+        self.accounts = Accounts(
+            graph=self.graph,
+            numbers=self.numbers,
+            publisher=publisher,
+            clock=clock,
+            metrics=metrics,
+            turn=Turn(self.ownership.owned, partitions),
+            every=Every(
+                templates=settings.delivery_templates_every.total_seconds(),
+                subscriptions=settings.delivery_subscriptions_every.total_seconds(),
+            ),
+        )
         self.calls = Calls(
             records=self.call_records,
             schedule=self.schedule,
             graph=self.graph,
             numbers=self.numbers,
             fetcher=fetcher,
+            accounts=self.accounts,
             publisher=publisher,
             clock=clock,
             owns=self.ownership.owns,
@@ -231,6 +245,7 @@ class Service:
             _Background("numbers", engine.numbers.run),
             _Background("levels", engine.numbers.follow_levels),
             _Background("load", self._load),
+            _Background("accounts", self._when_complete(engine.accounts.run)),
             _Background("calls", self._when_complete(engine.calls.run), engine.reset),
             _Background("send", self._when_complete(engine.sender.run), engine.reset),
             _Drain(engine.sender, settings.delivery_stop_limit),

@@ -271,6 +271,7 @@ class CallKind(StrEnum):
     READ = "message.read"
     FETCH = "media.fetch"
     BLOCK = "contact.block"
+    TEMPLATES = "templates.sync"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class DeliverySettings(BlobSettings):
     delivery_deadline: timedelta = timedelta(seconds=5)
     delivery_lease: timedelta = timedelta(seconds=45)
     delivery_stop_limit: timedelta = timedelta(seconds=15)
+    delivery_templates_every: timedelta = timedelta(hours=1)
+    delivery_subscriptions_every: timedelta = timedelta(hours=1)
 
     @override
     def model_post_init(self, _context: object, /) -> None:

@@ -18,6 +18,7 @@ class CommandType(StrEnum):
     MESSAGE_READ = "message.read"
     MEDIA_FETCH = "media.fetch"
     CONTACT_BLOCK = "contact.block"
+    TEMPLATES_SYNC = "templates.sync"
 
 
 class Recipient(Payload):
@@ -92,9 +93,16 @@ class BlockContact(Payload):
     blocked: bool
 
 
+class SyncTemplates(Payload):
+    """`templates.sync`: read the templates of the number's WhatsApp Business Account now."""
+
+    number_id: str
+
+
 COMMANDS: dict[str, type[Payload]] = {
     CommandType.MESSAGE_SEND.value: SendMessage,
     CommandType.MESSAGE_READ.value: ReadMessage,
     CommandType.MEDIA_FETCH.value: FetchMedia,
     CommandType.CONTACT_BLOCK.value: BlockContact,
+    CommandType.TEMPLATES_SYNC.value: SyncTemplates,
 }

@@ -132,6 +132,7 @@ class DeliveryEventType(StrEnum):
     BLOCK_FAILED = "block.failed"
     NUMBER_STOPPED = "number.stopped"
     NUMBER_RESUMED = "number.resumed"
+    TEMPLATES_SYNCED = "templates.synced"
 
 
 class SendOutcome(Payload):
@@ -192,6 +193,20 @@ class NumberOutcome(Payload):
     until: Time | None = None
 
 
+class TemplatesSynced(Payload):
+    """`templates.synced`: the message templates of an account, as Meta shows them.
+
+    One reading of all of them comes in `parts` records of one key, in order, with the same `at`:
+    after the last part, what has an older `at` is gone at Meta.
+    """
+
+    waba_id: str
+    at: Time
+    part: int
+    parts: int
+    templates: list[dict[str, Any]]
+
+
 class DecisionType(StrEnum):
     """Types on routing.decisions.v1."""
 
@@ -230,6 +245,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     DeliveryEventType.BLOCK_FAILED.value: BlockOutcome,
     DeliveryEventType.NUMBER_STOPPED.value: NumberOutcome,
     DeliveryEventType.NUMBER_RESUMED.value: NumberOutcome,
+    DeliveryEventType.TEMPLATES_SYNCED.value: TemplatesSynced,
     DecisionType.ASSIGN.value: RoutingDecision,
     DecisionType.PARK.value: RoutingDecision,
 }

@@ -84,7 +84,7 @@ CONVERSATION_EVENTS = Topic(
     base="conversation.events.v1",
     key="conversation id",
     owner=("inbox",),
-    readers=("notifier", "routing", "anybody"),
+    readers=("notifier", "routing", "inbox", "anybody"),
     visibility=Visibility.PUBLIC,
     personal_data=PersonalData.MESSAGES,
     retention=timedelta(days=30),
@@ -108,17 +108,17 @@ OUTBOUND = Topic(
     visibility=Visibility.INTERNAL,
     personal_data=PersonalData.MESSAGES,
     retention=timedelta(days=14),
-    about="Commands to WhatsApp: message.send, message.read, media.fetch, contact.block.",
+    about="Commands to WhatsApp: message.send, message.read, media.fetch, contact.block, ...",
 )
 DELIVERY_EVENTS = Topic(
     base="delivery.events.v1",
-    key="conversation id (or number)",
+    key="conversation id (or number, or account)",
     owner=("delivery",),
     readers=("inbox",),
     visibility=Visibility.INTERNAL,
     personal_data=PersonalData.IDENTIFIERS,
     retention=timedelta(days=14),
-    about="What became of a command: accepted, failed, unknown, media ready.",
+    about="What became of a command, and news of numbers and templates.",
 )
 AGENT_EVENTS = Topic(
     base="agent.events.v1",

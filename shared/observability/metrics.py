@@ -126,6 +126,8 @@ class Metrics:
         self.send_wait = self._histogram("send_wait_seconds", "Command stored to POST.")
         self.sends_open = self._gauge("sends_open", "Send records that are not final, this pod.")
         self.throttled = self._counter("sends_throttled", "Sends held by a limit.", "limit")
+        # Templates read and subscriptions looked at; `outcome`: done, present, restored, failed.
+        self.account_checks = self._counter("account_checks", "Looks at WABAs.", "kind", "outcome")
         # Alarm: nothing is sent from these numbers; most causes need an admin (see the runbook).
         self.numbers_stopped = self._gauge("numbers_stopped", "Numbers stopped now.", "reason")
         self.media = self._counter("media", "Media transfers.", "direction", "outcome")

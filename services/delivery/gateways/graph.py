@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -32,6 +33,9 @@ Json = dict[str, Any]
 # Idle connections end before Meta ends them: a reused connection that is closed under our hands
 # makes a send ambiguous.
 _KEEP_ALIVE_SECONDS = 15.0
+_TEMPLATE_FIELDS = (
+    "id,name,language,category,status,components,parameter_format,quality_score,rejected_reason"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +120,23 @@ class Graph:
     async def number(self, who: Credentials) -> CallAnswer:
         """The number's throughput level."""
         return await self._call("GET", f"/{who.phone_number_id}?fields=throughput", who)
+
+    async def templates(
+        self, who: Credentials, waba_id: str, after: str | None = None
+    ) -> CallAnswer:
+        """A page of the account's message templates; `paging` leads to the next."""
+        query = {"fields": _TEMPLATE_FIELDS, "limit": "100"}
+        if after is not None:
+            query["after"] = after
+        return await self._call("GET", f"/{waba_id}/message_templates?{urlencode(query)}", who)
+
+    async def subscriptions(self, who: Credentials, waba_id: str) -> CallAnswer:
+        """The apps that get the account's webhooks."""
+        return await self._call("GET", f"/{waba_id}/subscribed_apps", who)
+
+    async def subscribe(self, who: Credentials, waba_id: str) -> CallAnswer:
+        """Subscribe the token's own app; may be repeated."""
+        return await self._call("POST", f"/{waba_id}/subscribed_apps", who)
 
     async def media(self, who: Credentials, media_id: str) -> CallAnswer:
         """Where an incoming file is: `url` (valid for 5 minutes), `mime_type`, `sha256`."""

@@ -35,6 +35,7 @@ from services.delivery.model import (
     StopNumber,
 )
 from services.delivery.storage import CallRecords
+from services.delivery.workflows.accounts import Accounts
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.fetching import Fetcher
 from services.delivery.workflows.numbers import Numbers
@@ -50,6 +51,7 @@ _PER_NUMBER = 16
 _TOTAL = 128
 _WAIT = 1.0
 _READ_AGE = timedelta(hours=1)
+_DATED = frozenset({CallKind.READ, CallKind.TEMPLATES})
 _TYPING_AGE = timedelta(seconds=20)
 _FETCH_AGE = timedelta(days=6)
 
@@ -80,6 +82,7 @@ class Calls:
         graph: Graph,
         numbers: Numbers,
         fetcher: Fetcher,
+        accounts: Accounts,
         publisher: RunPublisher,
         clock: Clock,
         owns: Callable[[int], bool],
@@ -90,6 +93,7 @@ class Calls:
         self._graph = graph
         self._numbers = numbers
         self._fetcher = fetcher
+        self._accounts = accounts
         self._publisher = publisher
         self._clock = clock
         self._owns = owns
@@ -188,7 +192,7 @@ class Calls:
 
     def _is_stale(self, record: CallRecord) -> bool:
         age = self._clock.now() - record.stored_at
-        return record.kind is CallKind.READ and age > _READ_AGE
+        return record.kind in _DATED and age > _READ_AGE
 
     async def _carry_out(self, record: CallRecord, who: Credentials) -> Ended | Again:
         match record.kind:
@@ -198,6 +202,9 @@ class Calls:
                 return await self._block(record, who)
             case CallKind.FETCH:
                 return await self._fetch(record, who)
+            case CallKind.TEMPLATES:
+                answer = await self._accounts.sync_for(record, who)
+                return self._again(record, who, answer) or Ended()
             case _ as never:
                 assert_never(never)
 

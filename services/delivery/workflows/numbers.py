@@ -30,6 +30,7 @@ from shared.contracts.base import Payload
 from shared.contracts.directory import (
     CredentialsEntry,
     EntityKind,
+    NumberEntry,
     Secrets,
     TenantEntry,
     split_directory_key,
@@ -82,6 +83,7 @@ class Numbers:
         self._credentials: dict[Key, Credentials] = {}
         self._tenant_of: dict[str, str] = {}
         self._gone: set[Key] = set()
+        self._entries: dict[Key, NumberEntry] = {}
         self._tenants: dict[str, int] = {}
         self._stops: dict[Key, Stop] = {}
         self._unwritten: list[tuple[Stop, bool]] = []
@@ -94,8 +96,10 @@ class Numbers:
     # --- The compacted topics ---
 
     def apply_directory(self, record: InRecord) -> None:
-        """One record of directory.v1: only tenants matter here. Raises PermanentError."""
+        """One record of directory.v1: tenants and numbers matter here. Raises PermanentError."""
         tenant, kind, entity_id = _split(record)
+        if kind is EntityKind.NUMBER:
+            self._take_number(tenant, entity_id, record.value)
         if kind is not EntityKind.TENANT:
             return
         now = self._clock.monotonic()
@@ -108,6 +112,15 @@ class Numbers:
         self._tenants[tenant] = entry.version
         self._schedule.set_suspended(entry.id, now, suspended=entry.status == "suspended")
         self._tell()
+
+    def _take_number(self, tenant: str, number_id: str, value: bytes | None) -> None:
+        if value is None:
+            self._entries.pop((tenant, number_id), None)
+            return
+        entry = _parsed(NumberEntry, value)
+        known = self._entries.get((tenant, number_id))
+        if known is None or known.version < entry.version:
+            self._entries[tenant, number_id] = entry
 
     def apply_credentials(self, record: InRecord) -> None:
         """One record of credentials.v1. Raises PermanentError."""
@@ -146,6 +159,18 @@ class Numbers:
     def credentials(self, tenant: str, number_id: str) -> Credentials | None:
         """The present credentials of a number."""
         return self._credentials.get((tenant, number_id))
+
+    def entry(self, tenant: str, number_id: str) -> NumberEntry | None:
+        """What the directory says of a number."""
+        return self._entries.get((tenant, number_id))
+
+    def accounts(self) -> dict[tuple[str, str], NumberEntry]:
+        """A number that can be asked with, by tenant and WhatsApp Business Account."""
+        found: dict[tuple[str, str], NumberEntry] = {}
+        for key, entry in self._entries.items():
+            if entry.waba_id and key in self._credentials and key not in self._stops:
+                found.setdefault((entry.tenant, entry.waba_id), entry)
+        return found
 
     def is_gone(self, tenant: str, number_id: str) -> bool:
         """Whether the number was deleted."""

@@ -1,7 +1,5 @@
 """Oneself, and who and what there is in one's tenant."""
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from services.inbox.api.bodies import Body, Cursor, Items, Limit, from_cursor, to_cursor
@@ -54,9 +52,5 @@ def router(people: People, directory: DirectoryStore) -> APIRouter:
     ) -> Items[LabelView]:
         page = await directory.page(Label, person.tenant, limit=limit, after=from_cursor(cursor))
         return Items(items=[*map(LabelView.of, page.items)], next_cursor=to_cursor(page.after))
-
-    @routes.get("/templates")
-    async def templates(_: AnyPerson) -> Items[dict[str, Any]]:
-        return Items(items=[])
 
     return routes

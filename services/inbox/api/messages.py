@@ -103,7 +103,13 @@ def messages_router(reading: Reading, sending: Sending, names: Names) -> APIRout
         status_code=202,
         response_model=views.Message,
         responses=responses(
-            "stale_epoch", "not_holder", "blocked", "window_closed", "unknown_media"
+            "stale_epoch",
+            "not_holder",
+            "blocked",
+            "window_closed",
+            "unknown_media",
+            "unknown_template",
+            "template_unavailable",
         ),
     )
     async def send_message(

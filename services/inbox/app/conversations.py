@@ -17,10 +17,12 @@ from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
+from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.writer import ConversationWriter
 from shared.faults import FaultPoints
 from shared.ids import IdHasher
@@ -87,6 +89,7 @@ class Conversations:
             faults=faults,
         )
         self.resolver = ContactResolver(self.identities, self.contacts, ids, clock, self.names)
+        self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
         self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,
@@ -97,13 +100,13 @@ class Conversations:
             changes=self.changes,
             ids=ids,
             count=self._count,
+            follow=self.templates.on_changes,
             faults=faults,
         )
         outcomes = Outcomes(self.log, self.writer, ids, self._count)
         self.runtime = ConsumerRuntime(settings, publisher, parking=self.parking, metrics=metrics)
         self.broker: KafkaBroker = create_broker(settings, client_id="atrio-inbox")
-        self.sending_states = SendingStates(database)
-        channels = Channels(self.sending_states, outcomes)
+        channels = Channels(SendingStates(database), self.templates, outcomes)
         subscribe_all(self.broker, self.runtime, self.intake, outcomes, channels)
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
@@ -128,6 +131,7 @@ class Conversations:
             self.changes,
             self.identities,
             self.parking,
+            self.templates.store,
         ):
             await store.ensure_indexes()
 

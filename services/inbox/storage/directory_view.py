@@ -104,6 +104,10 @@ class DirectoryView:
     def number(self, tenant: str, number_id: str) -> NumberEntry | None:
         return self._get(EntityKind.NUMBER, tenant, number_id, NumberEntry)
 
+    def numbers(self, tenant: str) -> tuple[NumberEntry, ...]:
+        """All numbers of a tenant, in no order."""
+        return tuple(each for each in self._numbers.values() if each.tenant == tenant)
+
     def number_by_phone_number_id(self, phone_number_id: str) -> NumberEntry | None:
         """Of any tenant: this is how an inbound item finds its tenant."""
         return self._numbers.get(phone_number_id)

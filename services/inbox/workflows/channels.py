@@ -1,4 +1,4 @@
-"""Takes what delivery tells of numbers; what it tells of messages goes on to the outcomes."""
+"""Takes what delivery tells of numbers and templates; the outcomes take what is of messages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from services.inbox.model.channels import SendingState
 from services.inbox.storage.channels import SendingStates
 from services.inbox.workflows.outcomes import Outcomes
+from services.inbox.workflows.templates import TemplateBook
 from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import PermanentError
-from shared.contracts.events import DeliveryEventType, NumberOutcome
+from shared.contracts.events import DeliveryEventType, NumberOutcome, TemplatesSynced
 from shared.contracts.records import InRecord
 
 _NUMBERS = frozenset({DeliveryEventType.NUMBER_STOPPED, DeliveryEventType.NUMBER_RESUMED})
@@ -20,20 +21,25 @@ _NUMBERS = frozenset({DeliveryEventType.NUMBER_STOPPED, DeliveryEventType.NUMBER
 class Channels:
     """The handler of delivery.events.v1."""
 
-    def __init__(self, states: SendingStates, outcomes: Outcomes) -> None:
+    def __init__(self, states: SendingStates, templates: TemplateBook, outcomes: Outcomes) -> None:
         self._states = states
+        self._templates = templates
         self._outcomes = outcomes
 
     async def on_delivery_events(self, records: Sequence[InRecord]) -> None:
-        """Numbers here, messages there: they never share a key, so no order is lost."""
+        """They never share a key with messages, so no order is lost."""
         rest = []
         for record in records:
             envelope = read_envelope(record.headers)
-            if envelope.type not in _NUMBERS:
-                rest.append(record)
-                continue
+            value = record.value or b""
             try:
-                await self._on_number(envelope, record.value or b"")
+                if envelope.type in _NUMBERS:
+                    await self._on_number(envelope, value)
+                elif envelope.type == DeliveryEventType.TEMPLATES_SYNCED:
+                    told = TemplatesSynced.model_validate_json(value)
+                    await self._templates.on_synced(envelope.tenant, told)
+                else:
+                    rest.append(record)
             except ValidationError as bad:
                 raise PermanentError("bad_payload") from bad
         if rest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,6 +55,7 @@ class Intake:
         changes: ChangeStore,
         ids: IdHasher,
         count: Callable[[Counter[str]], None],
+        follow: Callable[[Sequence[Recorded]], Awaitable[None]],
         faults: FaultPoints | None = None,
     ) -> None:
         self._conversations = conversations
@@ -66,6 +67,7 @@ class Intake:
         self._changes = changes
         self._ids = ids
         self._count = count
+        self._follow = follow
         self._faults = faults or NoFaults()
 
     async def handle(self, records: Sequence[InRecord]) -> None:
@@ -115,6 +117,7 @@ class Intake:
         for change in recorded:
             if change.relink is not None:
                 await self._resolver.relink(change.tenant, change.relink)
+        await self._follow(recorded)
         if recorded:
             self._count(Counter(recorded=len(recorded)))
 

@@ -32,6 +32,7 @@ from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.model.outgoing import OutgoingRequest, ReactionChoice, StoredMedia
 from services.inbox.storage.messages import MessageStore, overlay
 from services.inbox.workflows.changing import Call, Changing, conversation_at
+from services.inbox.workflows.templates import TemplateBook
 from shared.contracts.views import MessageStatus
 from shared.mongo.headlog import Head, Step
 
@@ -71,17 +72,23 @@ class Sending:
     """Every call answers with the message as it is after it, or refuses with the reason's code."""
 
     def __init__(
-        self, changing: Changing, messages: MessageStore, media: MediaCatalogue | None = None
+        self,
+        changing: Changing,
+        messages: MessageStore,
+        templates: TemplateBook,
+        media: MediaCatalogue | None = None,
     ) -> None:
         self._changing = changing
         self._messages = messages
+        self._templates = templates
         self._media = media or NoMedia()
 
     async def send(self, call: Call, request: OutgoingRequest) -> Message:
         """Queues a message. The same `client_id` again: the same message, once.
 
         Refuses with `validation`, `unknown_media`, `not_found`, `stale_epoch`, `not_holder`,
-        `blocked`, `window_closed`.
+        `blocked`, `window_closed` with `templates` that could be sent instead,
+        `unknown_template`, `template_unavailable`.
         """
         errors = check(request)
         if errors:
@@ -108,7 +115,9 @@ class Sending:
                 now=changing.clock(),
             )
             if refusal is not None or conversation is None:
-                raise changing.refused(refusal or NOT_FOUND, tenant)
+                raise await self._refused(refusal or NOT_FOUND, tenant, conversation)
+            if request.template is not None and request.type == "template":
+                await self._templates.judge(tenant, conversation.number_id, request.template)
             if reaction is not None:
                 return self._react(head, loaded, call, reaction, message_id)
             quoted = None
@@ -128,6 +137,15 @@ class Sending:
             return changing.step(head, draft, queue(draft, message, quoted))
 
         return await changing.log.change(call.conversation_id, decide)
+
+    async def _refused(
+        self, refusal: Refusal, tenant: str, conversation: Conversation | None
+    ) -> RefusedError:
+        error = self._changing.refused(refusal, tenant)
+        if refusal.code == "window_closed" and conversation is not None:
+            found = await self._templates.fitting(tenant, conversation.number_id)
+            error.members["templates"] = found
+        return error
 
     async def _find_media(self, call: Call, request: OutgoingRequest) -> StoredMedia | None:
         choice = request.media
@@ -219,7 +237,7 @@ class Sending:
                 return Step(message)
             refusal = self._refuse_settling(call, conversation, message, again=again)
             if refusal is not None or conversation is None or message is None:
-                raise changing.refused(refusal or NOT_FOUND, tenant)
+                raise await self._refused(refusal or NOT_FOUND, tenant, conversation)
             if message.status is MessageStatus.QUEUED if again else is_discarded(message):
                 return Step(message)
             if message.status not in _UNSETTLED:

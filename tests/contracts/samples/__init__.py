@@ -7,9 +7,10 @@ holds never goes away within a version.
 
 from __future__ import annotations
 
+from services.inbox.workflows.templates import sync_command
 from shared.contracts.records import OutRecord
 from tests.contracts.samples.conversations import contact_records, conversation_records
-from tests.contracts.samples.delivery import delivery_records
+from tests.contracts.samples.delivery import AT, delivery_records
 from tests.contracts.samples.directory import agent_records, directory_records
 from tests.contracts.samples.ingest import inbound_records
 from tests.contracts.samples.routing import routing_records
@@ -25,4 +26,5 @@ async def records() -> list[OutRecord]:
         *agent_records(),
         *routing_records(),
         *await delivery_records(),
+        sync_command("tenant-1", "number-1", AT),
     ]

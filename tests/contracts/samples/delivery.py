@@ -18,6 +18,7 @@ from services.delivery.model import (
     SendStatus,
     Stop,
 )
+from services.delivery.workflows.accounts import synced_records
 from services.delivery.workflows.calling import Calls, Ended
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.numbers import Numbers
@@ -84,6 +85,7 @@ async def call(kind: CallKind, payload: dict[str, Any], answer: Any) -> OutRecor
         graph=cast("Any", Answers(answer)),
         numbers=nothing,
         fetcher=cast("Any", Answers(answer)),
+        accounts=nothing,
         publisher=nothing,
         clock=StoppedClock(),
         owns=lambda _partition: True,
@@ -105,6 +107,14 @@ async def call(kind: CallKind, payload: dict[str, Any], answer: Any) -> OutRecor
     return note_record(outcome.event)
 
 
+TEMPLATE = {
+    "id": "500000000000001",
+    "name": "order_update",
+    "language": "en_US",
+    "category": "UTILITY",
+    "status": "APPROVED",
+    "components": [{"type": "BODY", "text": "Your order {{1}} is on its way."}],
+}
 FETCH = {
     "message_id": "message-1",
     "conversation_id": "conversation-1",
@@ -143,4 +153,5 @@ async def delivery_records() -> list[OutRecord]:
         await call(CallKind.BLOCK, BLOCK, Done({})),
         await call(CallKind.BLOCK, BLOCK, REFUSED),
         *numbers(),
+        *synced_records("tenant-1", "100000000000001", [TEMPLATE], AT),
     ]

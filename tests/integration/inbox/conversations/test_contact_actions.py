@@ -161,6 +161,8 @@ async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(share
 def _labelling(office: Office, contacts: HeadLog) -> Any:
     from services.inbox.app.desk import Desk
     from services.inbox.app.foundation import now
+    from services.inbox.storage.templates import TemplateStore
+    from services.inbox.workflows.templates import TemplateBook
 
     base = office.base
     desk = Desk(
@@ -168,6 +170,7 @@ def _labelling(office: Office, contacts: HeadLog) -> Any:
         base.directory,
         conversations=office.log(),
         contacts=contacts,
+        templates=TemplateBook(TemplateStore(base.database), base.view, base.publisher, now),
         ids=base.ids,
         clock=now,
     )

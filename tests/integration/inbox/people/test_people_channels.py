@@ -1,6 +1,8 @@
 """What delivery tells of numbers and templates, as admins and agents see it."""
 
 import asyncio
+import json
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,11 +10,13 @@ from typing import Any
 import pytest
 
 from shared.contracts.envelope import Envelope, timestamp
-from shared.contracts.events import DeliveryEventType, NumberOutcome
+from shared.contracts.events import DeliveryEventType, NumberOutcome, TemplatesSynced
 from shared.contracts.records import OutRecord
-from shared.contracts.topics import DELIVERY_EVENTS
+from shared.contracts.topics import DELIVERY_EVENTS, INBOUND, OUTBOUND
 from shared.contracts.views import MessageError
-from tests.integration.inbox.inbox_rig import TenantRig
+from tests.integration.inbox.conversations.office import Member, now, open_office
+from tests.integration.inbox.inbox_rig import Answer, TenantRig
+from tests.integration.inbox.topic_reader import TopicReader
 
 pytestmark = pytest.mark.integration
 
@@ -67,3 +71,129 @@ async def test_a_stopped_number_shows_its_cause_until_it_goes_on(tenant: TenantR
     await told(stopped, 3, reason="spam_limit", until=T0 + timedelta(hours=2))
     await becomes(shown, lambda sending: sending["state"] == "limited")
     assert (await shown())["until"] == "2026-06-01T14:00:00.000Z"
+
+
+def template(name: str, **members: Any) -> dict[str, Any]:
+    body = {"type": "BODY", "text": f"{name}: hola {{{{1}}}}"}
+    return {
+        "id": f"id-{name}",
+        "name": name,
+        "language": "es",
+        "category": "UTILITY",
+        "status": "APPROVED",
+        "components": [body],
+    } | members
+
+
+async def test_templates_are_listed_judged_and_offered(tenant: TenantRig) -> None:
+    office = await open_office(tenant)
+    waba = "100000000000001"
+
+    async def synced(at: datetime, part: int, parts: int, *templates: dict[str, Any]) -> None:
+        told = TemplatesSynced(
+            waba_id=waba, at=at, part=part, parts=parts, templates=list(templates)
+        )
+        await tell(tenant, DeliveryEventType.TEMPLATES_SYNCED, f"{tenant.id}/{waba}", told)
+
+    async def names(query: str = "") -> list[str]:
+        answer = await office.ana("GET", f"/templates{query}")
+        assert answer.status == 200, answer.raw
+        return [each["name"] for each in answer.body["items"]]
+
+    chat = await office.opened_by(office.ana)
+    closed = await office.opened_by(office.bea, sent_at=now() - timedelta(days=2))
+
+    async def sends(member: Member, conversation: str, client: str, **template: Any) -> Answer:
+        body: dict[str, Any] = {"client_id": client, "type": "template", "template": template}
+        return await member("POST", f"/conversations/{conversation}/messages", body)
+
+    es, given = {"code": "es"}, [{"type": "body", "parameters": [{"type": "text", "text": "Ana"}]}]
+    # Nothing is known of the account yet: WhatsApp alone judges.
+    assert (await sends(office.ana, chat, "c0", name="any", language=es)).status == 202
+
+    await synced(T0, 1, 2, template("welcome"), template("gone"))
+    await synced(T0, 2, 2, template("promo", category="MARKETING", language="en"))
+    await becomes(names, lambda found: found == ["gone", "promo", "welcome"])
+    later = T0 + timedelta(hours=1)
+    await synced(
+        later,
+        1,
+        1,
+        template("welcome"),
+        template("promo", category="MARKETING", language="en"),
+        template("plain", components=[{"type": "BODY", "text": "Hola"}]),
+        template("slow", status="PAUSED"),
+    )
+    await becomes(names, lambda found: found == ["plain", "promo", "slow", "welcome"])
+    await synced(T0, 1, 1, template("gone"))  # told again, late
+
+    assert await names("?status=paused") == ["slow"]
+    assert await names(f"?number={office.number}&category=marketing") == ["promo"]
+    assert await names("?language=es&q=WEL") == ["welcome"]
+    assert (await office.ana("GET", "/templates?number=00")).code == "validation"
+    (shown,) = (await office.ana("GET", "/templates?q=welcome")).body["items"]
+    assert shown["parameters"] == [{"component": "body", "kind": "text", "names": ["1"]}]
+    page = (await office.ana("GET", "/templates?limit=3")).body
+    assert await names(f"?cursor={page['next_cursor']}") == ["welcome"]
+
+    unknown = await sends(office.ana, chat, "c1", name="gone", language=es)
+    assert (unknown.status, unknown.code) == (422, "unknown_template")
+    paused = await sends(office.ana, chat, "c1", name="slow", language=es, components=given)
+    assert (paused.status, paused.code) == (409, "template_unavailable")
+    assert paused.body["template_status"] == "PAUSED"
+    wrong = await sends(office.ana, chat, "c1", name="welcome", language=es)
+    assert wrong.status == 422
+    assert wrong.body["errors"] == [{"field": "template.components.body", "code": "required"}]
+    right = await sends(office.ana, chat, "c1", name="welcome", language=es, components=given)
+    assert right.status == 202, right.raw
+
+    text = {"client_id": "c1", "type": "text", "text": "hola"}
+    late = await office.bea("POST", f"/conversations/{closed}/messages", text)
+    assert (late.status, late.code) == (409, "window_closed")
+    assert late.body["templates"] == [
+        {
+            "id": f"id-{name}",
+            "name": name,
+            "language": language,
+            "category": category,
+            "parameters": parameters,
+        }
+        for name, language, category, parameters in (
+            ("plain", "es", "UTILITY", 0),
+            ("welcome", "es", "UTILITY", 1),
+            ("promo", "en", "MARKETING", 1),
+        )
+    ]
+    opened = await sends(office.bea, closed, "c2", name="plain", language=es)
+    assert opened.status == 202, opened.raw
+
+
+async def test_templates_are_read_again_on_demand_and_when_meta_says_so(
+    tenant: TenantRig,
+) -> None:
+    waba = uuid.uuid4().hex
+    number = await tenant.number(waba_id=waba)
+    other = await tenant.number(waba_id=None)
+    _, agent = await tenant.agent()
+    path = f"/v1/admin/numbers/{number['id']}/templates/sync"
+    assert (await agent("POST", path)).status == 403
+    assert (await tenant.admin("POST", path.replace(number["id"], "00"))).status == 404
+    assert (await tenant.admin("POST", path.replace(number["id"], other["id"]))).status == 422
+    assert (await tenant.admin("POST", path)).status == 202
+
+    item = {
+        "field": "message_template_status_update",
+        "item": {"event": "PAUSED", "message_template_id": 5},
+        "waba_id": waba,
+        "received_at": timestamp(T0),
+    }
+    envelope = Envelope(uuid.uuid4().hex, "whatsapp.change", "ingest", timestamp(T0), tenant.id)
+    change = OutRecord(INBOUND, b"k", json.dumps(item).encode(), envelope.headers())
+    await tenant.inbox.service._base.publisher.publish([change])
+
+    async with TopicReader(tenant.inbox.settings, OUTBOUND) as reader:
+        await reader.until(lambda r: [key for key, _, _ in r.records].count(number["id"]) == 2)
+    commands = [(value, headers) for key, value, headers in reader.records if key == number["id"]]
+    for value, headers in commands:
+        assert json.loads(value or b"") == {"number_id": number["id"]}
+        assert headers["ce_type"] == b"atrio.templates.sync.v1"
