@@ -17,6 +17,7 @@ from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
 from services.inbox.api.notes import notes_router
 from services.inbox.api.writing import canned_replies_router, writing_router
+from services.inbox.api.templates import templates_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.storage.catalogue import CatalogueStore
@@ -37,6 +38,7 @@ from services.inbox.workflows.requests import Creations
 from services.inbox.workflows.sending import MediaCatalogue, Sending
 from services.inbox.workflows.timers import Timers
 from services.inbox.workflows.writing import Writing
+from services.inbox.workflows.templates import TemplateBook
 from shared.ids import IdHasher
 from shared.mongo.client import Database
 from shared.mongo.headlog import HeadLog
@@ -55,6 +57,7 @@ class Desk:
         *,
         conversations: HeadLog,
         contacts: HeadLog,
+        templates: TemplateBook,
         ids: IdHasher,
         clock: Callable[[], datetime],
         media: MediaCatalogue | None = None,
@@ -69,7 +72,7 @@ class Desk:
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, self.store, threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
-        self.sending = Sending(changing, MessageStore(database), media)
+        self.sending = Sending(changing, MessageStore(database), templates, media)
         self.timers = Timers(changing, self.store)
         self.labelling = Labelling(changing, contacts, self.store)
         self.releasing = Releasing(changing, self.store, self.labelling)
@@ -91,6 +94,7 @@ class Desk:
             canned_replies_router(catalogue),
             writing_router(Writing(self.reading, drafts, items, clock)),
             internal_router(self.store),
+            templates_router(templates, directory),
         )
 
 
@@ -101,6 +105,7 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         base.directory,
         conversations=conversations.log,
         contacts=conversations.contacts,
+        templates=conversations.templates,
         ids=base.ids,
         clock=now,
     )
