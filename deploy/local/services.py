@@ -49,6 +49,8 @@ def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str
         "ATRIO_ALLOWED_ORIGINS": f"http://127.0.0.1:{console},http://localhost:{console}",
         "ATRIO_MASTER_KEY": kept_secret(stack.home.data("master.key")),
         "ATRIO_KEY_SECRET": kept_secret(stack.home.data("key.secret")),
+        # A bot under development is on this machine.
+        "ATRIO_BOT_PRIVATE_ADDRESSES": "1",
         "PYTHONUNBUFFERED": "1",
     }
     set_by_user = {name: value for name, value in given.items() if value or name not in defaults}

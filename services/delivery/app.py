@@ -14,9 +14,11 @@ from starlette.applications import Starlette
 
 from services.delivery.api import number_routes
 from services.delivery.decisions.schedule import Caps, Schedule
+from services.delivery.gateways.bots import BotHooks
 from services.delivery.gateways.downloads import Downloads
 from services.delivery.gateways.graph import Graph
 from services.delivery.handlers import register
+from services.delivery.model import CallKind
 from services.delivery.settings import DeliverySettings
 from services.delivery.storage import CallRecords, SendRecords, StoppedNumbers, Uploads
 from services.delivery.workflows.accounts import Accounts, Every, Turn
@@ -24,8 +26,9 @@ from services.delivery.workflows.calling import Calls
 from services.delivery.workflows.clock import Clock, Pause
 from services.delivery.workflows.fetching import Fetcher
 from services.delivery.workflows.intake import Intake
+from services.delivery.workflows.notifying import Bots
 from services.delivery.workflows.numbers import Numbers
-from services.delivery.workflows.owning import Ownership
+from services.delivery.workflows.owning import OpenCalls, Ownership
 from services.delivery.workflows.posting import Poster
 from services.delivery.workflows.sending import Sender, SendLimits
 from services.delivery.workflows.telling import RunPublisher, Teller
@@ -169,6 +172,17 @@ class Engine:
             owns=self.ownership.owns,
             jitter=jitter,
         )
+        self.hooks = BotHooks(private=settings.bot_private_addresses, total=settings.bot_timeout)
+        self.bots = Bots(
+            records=self.call_records,
+            schedule=self.schedule,
+            numbers=self.numbers,
+            hooks=self.hooks,
+            publisher=publisher,
+            clock=clock,
+            owns=self.ownership.owns,
+            jitter=jitter,
+        )
         self.intake = Intake(
             sends=self.sends,
             calls=self.call_records,
@@ -180,7 +194,7 @@ class Engine:
         self.numbers.on_change = self.sender.wake
         self.ownership.on_records = self.sender.offer
         self.ownership.on_known = self.sender.look_at
-        self.ownership.on_calls = self.calls.offer
+        self.ownership.on_calls = self._offer
         self.ownership.on_lost = self.sender.drop
         self.ownership.on_share = lambda share: self.schedule.set_share(share, clock.monotonic())
 
@@ -191,20 +205,28 @@ class Engine:
         await self.uploads.create_indexes()
         await self.parking.ensure_indexes()
 
+    def _offer(self, calls: OpenCalls) -> None:
+        for_bots = [call for call in calls if call[0].kind is CallKind.BOT]
+        self.bots.offer(for_bots)
+        self.calls.offer([call for call in calls if call[0].kind is not CallKind.BOT])
+
     def reset(self) -> None:
         """Forget what is in memory and read it again: a loop failed."""
         self.sender.reset()
         self.calls.reset()
+        self.bots.reset()
         self.ownership.reload()
 
     async def start(self) -> None:
         """Open the HTTP sessions."""
         await self.graph.start()
         await self.downloads.start()
+        await self.hooks.start()
 
     async def aclose(self) -> None:
         await self.graph.aclose()
         await self.downloads.aclose()
+        await self.hooks.aclose()
 
 
 class Service:
@@ -247,6 +269,7 @@ class Service:
             _Background("load", self._load),
             _Background("accounts", self._when_complete(engine.accounts.run)),
             _Background("calls", self._when_complete(engine.calls.run), engine.reset),
+            _Background("bots", self._when_complete(engine.bots.run), engine.reset),
             _Background("send", self._when_complete(engine.sender.run), engine.reset),
             _Drain(engine.sender, settings.delivery_stop_limit),
             self._runtime,

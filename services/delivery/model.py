@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -266,17 +266,21 @@ class FaultPoint(StrEnum):
 
 
 class CallKind(StrEnum):
-    """Commands that are not sends: may be repeated, in no order."""
+    """Commands that are not sends: may be repeated, in no order but the bot's."""
 
     READ = "message.read"
     FETCH = "media.fetch"
     BLOCK = "contact.block"
     TEMPLATES = "templates.sync"
+    BOT = "bot.notify"
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One such command; `payload` is its JSON. `id` is the command's event id."""
+    """One such command; `payload` is its JSON. `id` is the command's event id.
+
+    `seq` orders what a bot is told of one chat (`key`).
+    """
 
     id: str
     tenant: str
@@ -288,6 +292,7 @@ class CallRecord:
     stored_at: datetime
     retries: int = 0
     due_at: datetime | None = None
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,3 +318,55 @@ class Stop:
     at: datetime
     version: int
     until: datetime | None = None
+
+
+# --- Bots ---
+
+
+@dataclass(frozen=True, slots=True)
+class BotHook:
+    """Where a number's bot is told, and with what it is signed."""
+
+    url: str
+    secret: str = field(repr=False)
+    former: str | None = field(default=None, repr=False)
+    former_until: datetime | None = None
+
+    def secrets(self, now: datetime) -> tuple[str, ...]:
+        """Those that count now, the present one first."""
+        if self.former is None or self.former_until is None or self.former_until <= now:
+            return (self.secret,)
+        return (self.secret, self.former)
+
+
+@dataclass(frozen=True, slots=True)
+class BotAnswer:
+    """What one attempt came to: a status, or a reason for none. `final`: no use to try again."""
+
+    status: int | None = None
+    reason: str = ""
+    retry_after: timedelta | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BotDone:
+    """It was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotLater:
+    """To be told again after `delay`."""
+
+    delay: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BotFailed:
+    """It will not be told; the chat leaves the bot."""
+
+    reason: str
+
+
+BotVerdict = BotDone | BotLater | BotFailed

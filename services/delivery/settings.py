@@ -32,6 +32,9 @@ class DeliverySettings(BlobSettings):
     internal_token: SecretStr | None = None
     media_largest: ByteSize = ByteSize(100 * 1024 * 1024)
     media_hosts: tuple[str, ...] = ("lookaside.fbsbx.com",)
+    bot_timeout: timedelta = timedelta(seconds=10)
+    # Bots inside the network: only where the admins of tenants are one's own people.
+    bot_private_addresses: bool = False
     delivery_rate: float = Field(default=80, gt=0)
     delivery_in_flight: int = Field(default=2048, ge=1)
     delivery_deadline: timedelta = timedelta(seconds=5)

@@ -49,6 +49,8 @@ class InboxSettings(KafkaSettings, MongoSettings):
     calls_per_second: int = Field(default=100, ge=0)
     calls_per_second_of_tenant: int = Field(default=1000, ge=0)
     ticket_life: timedelta = timedelta(seconds=30)
+    # Bots inside the network: only where the admins of tenants are one's own people.
+    bot_private_addresses: bool = False
     inbox_body_limit: ByteSize = ByteSize(1024 * 1024)
 
     @field_validator("allowed_origins", mode="before")

@@ -1,6 +1,6 @@
 """Commands on whatsapp.outbound.v1: what inbox asks delivery to do.
 
-Only `message.send` is in the order of its chat (`seq`).
+`message.send` (by `seq`) and `bot.notify` (by `version`) are in the order of their chat.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class CommandType(StrEnum):
     MEDIA_FETCH = "media.fetch"
     CONTACT_BLOCK = "contact.block"
     TEMPLATES_SYNC = "templates.sync"
+    BOT_NOTIFY = "bot.notify"
 
 
 class Recipient(Payload):
@@ -99,10 +100,27 @@ class SyncTemplates(Payload):
     number_id: str
 
 
+class NotifyBot(Payload):
+    """`bot.notify`: one event of a chat in status `bot`, for the number's bot.
+
+    In the order of `version` within the chat, at least once. `type`, `at` and `data` are the
+    event's own; the command's event id is `<conversation>:<version>:<position>`.
+    """
+
+    conversation_id: str
+    number_id: str
+    epoch: int
+    version: int
+    type: str
+    at: Time
+    data: dict[str, Any]
+
+
 COMMANDS: dict[str, type[Payload]] = {
     CommandType.MESSAGE_SEND.value: SendMessage,
     CommandType.MESSAGE_READ.value: ReadMessage,
     CommandType.MEDIA_FETCH.value: FetchMedia,
     CommandType.CONTACT_BLOCK.value: BlockContact,
     CommandType.TEMPLATES_SYNC.value: SyncTemplates,
+    CommandType.BOT_NOTIFY.value: NotifyBot,
 }

@@ -163,8 +163,15 @@ class AppSecrets(Payload):
 
 
 class Secrets(Payload):
-    """What `CredentialsEntry.sealed` holds."""
+    """What `CredentialsEntry.sealed` holds.
+
+    `bot_secret` (`whsec_...`) signs what the bot is told; the former one signs too until
+    `bot_former_until`, so that a bot can change over.
+    """
 
     access_token: str
     app: AppSecrets | None = None
     bot_webhook_url: str | None = None
+    bot_secret: str | None = None
+    bot_former_secret: str | None = None
+    bot_former_until: Time | None = None

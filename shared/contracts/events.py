@@ -133,6 +133,7 @@ class DeliveryEventType(StrEnum):
     NUMBER_STOPPED = "number.stopped"
     NUMBER_RESUMED = "number.resumed"
     TEMPLATES_SYNCED = "templates.synced"
+    BOT_FAILED = "bot.failed"
 
 
 class SendOutcome(Payload):
@@ -207,6 +208,21 @@ class TemplatesSynced(Payload):
     templates: list[dict[str, Any]]
 
 
+class BotOutcome(Payload):
+    """`bot.failed`: the bot will not get the event of this version: it takes no part any more.
+
+    Counts only while the conversation has the `epoch` that the event had. `reason` is a code:
+    `http_<status>`, `not_reached`, `redirected`, `address_not_allowed`, `no_bot`.
+    """
+
+    conversation_id: str
+    number_id: str
+    epoch: int
+    version: int
+    reason: str
+    at: Time
+
+
 class DecisionType(StrEnum):
     """Types on routing.decisions.v1."""
 
@@ -246,6 +262,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     DeliveryEventType.NUMBER_STOPPED.value: NumberOutcome,
     DeliveryEventType.NUMBER_RESUMED.value: NumberOutcome,
     DeliveryEventType.TEMPLATES_SYNCED.value: TemplatesSynced,
+    DeliveryEventType.BOT_FAILED.value: BotOutcome,
     DecisionType.ASSIGN.value: RoutingDecision,
     DecisionType.PARK.value: RoutingDecision,
 }

@@ -254,6 +254,10 @@ class Schedule:
         gate = self._gates.get((tenant, number_id))
         return gate is not None and (gate.stopped or gate.tenant.suspended)
 
+    def is_suspended(self, tenant: str) -> bool:
+        turn = self._turns.get(tenant)
+        return turn is not None and turn.suspended
+
     def set_suspended(self, tenant: str, now: float, *, suspended: bool) -> None:
         turn = self._turn(tenant)
         turn.suspended = suspended

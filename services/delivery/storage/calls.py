@@ -101,6 +101,7 @@ def _document(r: CallRecord) -> Document:
         "partition": r.partition,
         "kind": r.kind.value,
         "payload": r.payload,
+        "seq": r.seq,
         "stored_at": r.stored_at,
         "event": None,
         "open": True,
@@ -119,6 +120,7 @@ def _record(d: Document) -> CallRecord:
         stored_at=d["stored_at"],
         retries=d.get("retries", 0),
         due_at=d.get("due_at"),
+        seq=d.get("seq", 0),
     )
 
 

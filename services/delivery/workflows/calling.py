@@ -205,6 +205,8 @@ class Calls:
             case CallKind.TEMPLATES:
                 answer = await self._accounts.sync_for(record, who)
                 return self._again(record, who, answer) or Ended()
+            case CallKind.BOT:
+                raise ValueError("bots are told by `notifying`")
             case _ as never:
                 assert_never(never)
 

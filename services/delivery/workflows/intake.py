@@ -20,7 +20,7 @@ from services.delivery.model import (
 from services.delivery.storage import CallRecords, SendRecords
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.owning import Ownership
-from shared.contracts.commands import COMMANDS, CommandType, SendMessage
+from shared.contracts.commands import COMMANDS, CommandType, NotifyBot, SendMessage
 from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import EnvelopeError
 from shared.contracts.records import InRecord
@@ -135,4 +135,5 @@ def call_record(envelope: Envelope, record: InRecord, now: datetime) -> CallReco
         kind=CallKind(envelope.type),
         payload=value,
         stored_at=now,
+        seq=command.version if isinstance(command, NotifyBot) else 0,
     )

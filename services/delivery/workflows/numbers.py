@@ -15,6 +15,7 @@ from services.delivery.decisions.schedule import Schedule
 from services.delivery.gateways.graph import Credentials, Graph
 from services.delivery.model import (
     Ambiguous,
+    BotHook,
     Done,
     ErrorNote,
     EventNote,
@@ -81,6 +82,7 @@ class Numbers:
         self._standard = standard_rate
         self._metrics = metrics or Metrics()
         self._credentials: dict[Key, Credentials] = {}
+        self._bots: dict[Key, BotHook | None] = {}
         self._tenant_of: dict[str, str] = {}
         self._gone: set[Key] = set()
         self._entries: dict[Key, NumberEntry] = {}
@@ -129,6 +131,7 @@ class Numbers:
         if record.value is None:
             tenant = self._tenant_of.get(number_id) or read_envelope(record.headers).tenant
             self._credentials.pop((tenant, number_id), None)
+            self._bots.pop((tenant, number_id), None)
             self._gone.add((tenant, number_id))
             self._schedule.set_number(tenant, number_id, now, known=True)
             return
@@ -145,6 +148,7 @@ class Numbers:
         self._credentials[key] = Credentials(
             entry.phone_number_id, secrets.access_token, entry.version
         )
+        self._bots[key] = _hook_of(secrets)
         self._tenant_of[entry.number_id] = entry.tenant
         self._gone.discard(key)
         self._levels.pop(key, None)
@@ -171,6 +175,10 @@ class Numbers:
             if entry.waba_id and key in self._credentials and key not in self._stops:
                 found.setdefault((entry.tenant, entry.waba_id), entry)
         return found
+
+    def bot(self, tenant: str, number_id: str) -> BotHook | None:
+        """Where the number's bot is told; None where it has none."""
+        return self._bots.get((tenant, number_id))
 
     def is_gone(self, tenant: str, number_id: str) -> bool:
         """Whether the number was deleted."""
@@ -350,6 +358,17 @@ class Numbers:
                 self.on_change()
             else:
                 self._levels[key] = now + 60.0
+
+
+def _hook_of(secrets: Secrets) -> BotHook | None:
+    if secrets.bot_webhook_url is None or secrets.bot_secret is None:
+        return None
+    return BotHook(
+        secrets.bot_webhook_url,
+        secrets.bot_secret,
+        secrets.bot_former_secret,
+        secrets.bot_former_until,
+    )
 
 
 def _split(record: InRecord) -> tuple[str, EntityKind | None, str]:

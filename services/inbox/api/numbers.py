@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self, cast
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from services.inbox.api.bodies import (
     Body,
@@ -20,12 +20,12 @@ from services.inbox.api.bodies import (
 )
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson, IdempotencyKey
-from services.inbox.api.views import NumberView
+from services.inbox.api.views import BotSecretView, NumberView
 from services.inbox.model.channels import SendingState
 from services.inbox.model.entities import Number
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.directory import DirectoryStore
-from services.inbox.workflows.numbers import NewNumber, NumberPatch, Numbers
+from services.inbox.workflows.numbers import Bot, Known, NewNumber, NumberPatch, Numbers
 from shared.contracts.base import Time
 from shared.contracts.directory import AppSecrets
 from shared.contracts.views import MessageError
@@ -44,7 +44,10 @@ class AppBody(Body):
 
 
 class BotBody(Body):
+    """A bot that says nothing for `silence_seconds` loses the chat."""
+
     webhook_url: WebhookUrl
+    silence_seconds: int = Field(default=60, ge=1, le=86_400)
 
 
 class NumberBody(Body):
@@ -90,8 +93,8 @@ class AdminNumber(NumberView):
     sending: SendingView
 
     @classmethod
-    def with_state(cls, number: Number, state: SendingState) -> Self:
-        members = NumberView.of(number).model_dump()
+    def with_state(cls, number: Number, state: SendingState, secret: str | None = None) -> Self:
+        members = NumberView.of(number, secret).model_dump()
         return cls(**members, sending=SendingView(**asdict(state)))
 
 
@@ -101,13 +104,16 @@ def _app(body: AppBody | None) -> AppSecrets | None:
     return AppSecrets(id=body.id, secret=body.secret, verify_token=body.verify_token)
 
 
+def _bot(body: BotBody | None) -> Bot | None:
+    return None if body is None else Bot(body.webhook_url, body.silence_seconds)
+
+
 def _patch(body: NumberChange) -> NumberPatch:
     members: dict[str, Any] = patch_of(body)
     if "app" in members:
         members["app"] = _app(body.app)
     if "bot" in members:
-        bot = members.pop("bot")
-        members["bot_webhook_url"] = None if bot is None else bot.webhook_url
+        members["bot"] = _bot(body.bot)
     return cast("NumberPatch", members)
 
 
@@ -117,6 +123,11 @@ def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -
     async def shown(*found: Number) -> list[AdminNumber]:
         held = await states.of([(number.tenant, number.id) for number in found])
         return [AdminNumber.with_state(number, held[number.id]) for number in found]
+
+    async def told(known: Known) -> AdminNumber:
+        number = known.number
+        held = await states.of([(number.tenant, number.id)])
+        return AdminNumber.with_state(number, held[number.id], known.bot_secret)
 
     routes = APIRouter(
         prefix="/v1/admin/numbers",
@@ -142,9 +153,9 @@ def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -
             access_token=body.access_token,
             app=_app(body.app),
             team_id=body.team_id,
-            bot_webhook_url=None if body.bot is None else body.bot.webhook_url,
+            bot=_bot(body.bot),
         )
-        return (await shown(await numbers.create(person.tenant, new, key)))[0]
+        return await told(await numbers.create(person.tenant, new, key))
 
     @routes.get("/{number_id}")
     async def number(person: AdminPerson, number_id: PathId) -> AdminNumber:
@@ -154,7 +165,12 @@ def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -
     async def change_number(
         person: AdminPerson, number_id: PathId, body: NumberChange
     ) -> AdminNumber:
-        return (await shown(await numbers.change(person.tenant, number_id, _patch(body))))[0]
+        return await told(await numbers.change(person.tenant, number_id, _patch(body)))
+
+    @routes.post("/{number_id}/bot/secret", responses=responses("no_bot"))
+    async def rotate_bot_secret(person: AdminPerson, number_id: PathId) -> BotSecretView:
+        """A new secret; the one before signs too for a day."""
+        return BotSecretView(secret=await numbers.rotate_bot_secret(person.tenant, number_id))
 
     @routes.delete("/{number_id}", status_code=204, responses=responses("number_has_open_chats"))
     async def delete_number(person: AdminPerson, number_id: PathId) -> None:

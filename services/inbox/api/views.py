@@ -141,8 +141,20 @@ class LabelView(BaseModel):
         return cls(id=label.id, name=label.name, color=label.color, version=label.version)
 
 
+class BotView(BaseModel):
+    """A number's bot. `secret` is in the one answer that tells of a new one, else null."""
+
+    webhook_url: str
+    silence_seconds: int
+    secret: str | None = None
+
+
+class BotSecretView(BaseModel):
+    secret: str
+
+
 class NumberView(BaseModel):
-    """A number; of its app only the id, of its secrets nothing."""
+    """A number; of its app only the id, of its secrets nothing but a new one of its bot."""
 
     id: str
     phone_number_id: str
@@ -150,16 +162,20 @@ class NumberView(BaseModel):
     waba_id: str | None
     app: dict[Literal["id"], str] | None
     team_id: str | None
-    bot: dict[Literal["webhook_url"], str] | None
+    bot: BotView | None
     created_at: Time
     version: int
 
     @classmethod
-    def of(cls, number: Number) -> "NumberView":
+    def of(cls, number: Number, secret: str | None = None) -> "NumberView":
         app: Any = None if number.app_id is None else {"id": number.app_id}
-        bot: Any = (
-            None if number.bot_webhook_url is None else {"webhook_url": number.bot_webhook_url}
-        )
+        bot = None
+        if number.bot_webhook_url is not None:
+            bot = BotView(
+                webhook_url=number.bot_webhook_url,
+                silence_seconds=number.bot_silence_seconds,
+                secret=secret,
+            )
         return cls(
             id=number.id,
             phone_number_id=number.phone_number_id,

@@ -83,7 +83,14 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         base.directory, base.claims, passwords, creations, follow_ups=follow_ups, ids=base.ids
     )
     own_numbers = Numbers(
-        base.directory, base.claims, base.sealer, creations, follow_ups=follow_ups, hooks=hooks
+        base.directory,
+        base.claims,
+        base.sealer,
+        creations,
+        follow_ups=follow_ups,
+        hooks=hooks,
+        clock=now,
+        private_addresses=settings.bot_private_addresses,
     )
 
     async def prepare() -> None:

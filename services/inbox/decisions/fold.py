@@ -23,7 +23,7 @@ from services.inbox.model.conversation import (
     Message,
 )
 from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
-from services.inbox.model.items import Assignment, Fact, Incoming, Item
+from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By
 from shared.contracts.events import EventType as E
@@ -118,6 +118,8 @@ def fold(
                 fate = _apply(draft, item, messages)
             case Assignment():
                 fate = _assign(draft, item, around)
+            case BotFailure():
+                fate = _give_up(draft, item)
             case _:
                 assert_never(item)
         fates.append((item, fate))
@@ -272,5 +274,19 @@ def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:
         by=By.ROUTING,
         reason=decision.reason,
         explanation=decision.explanation,
+    )
+    return Fate.APPLIED
+
+
+def _give_up(draft: Draft, item: BotFailure) -> Fate:
+    """A bot that failed loses the chat, unless the chat has left it since."""
+    now = draft.conversation
+    if now.deleted or now.status is not Status.BOT or now.epoch != item.epoch:
+        return Fate.REFUSED
+    draft.move(
+        Move(Trigger.HANDOFF, draft.now),
+        actor=SYSTEM,
+        reason="bot_failed",
+        explanation={"cause": item.cause},
     )
     return Fate.APPLIED

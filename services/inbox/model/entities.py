@@ -48,6 +48,7 @@ class Number(Entity):
     app_id: str | None = None
     team_id: str | None = None
     bot_webhook_url: str | None = None
+    bot_silence_seconds: int = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

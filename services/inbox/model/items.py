@@ -136,4 +136,12 @@ class Assignment:
     decision: RoutingDecision
 
 
-Item = Incoming | Fact | Assignment
+@value
+class BotFailure:
+    """Delivery gave the number's bot up; counts for this epoch only."""
+
+    epoch: int
+    cause: str
+
+
+Item = Incoming | Fact | Assignment | BotFailure

@@ -53,6 +53,7 @@ def entry_of(entity: Entity) -> Payload:
                 app_id=entity.app_id,
                 team_id=entity.team_id,
                 bot=entity.bot_webhook_url is not None,
+                bot_silence_seconds=entity.bot_silence_seconds,
             )
         case Agent():
             return AgentEntry(

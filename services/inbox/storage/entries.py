@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from services.inbox.decisions.bots import tells_bot
 from services.inbox.decisions.episodes import ended_episode
 from services.inbox.decisions.views import (
     Names,
@@ -17,6 +18,7 @@ from services.inbox.model.events import Emitted
 from services.inbox.storage.documents import message_document
 from services.inbox.storage.episode_documents import EPISODES, episode_document
 from shared.contracts import topics
+from shared.contracts.commands import CommandType
 from shared.contracts.envelope import Envelope
 from shared.mongo.headlog import DocumentWrite, Entry, Insert, LogRecord, PatchAll, Put
 
@@ -45,10 +47,11 @@ def render(event: Emitted, names: Names) -> Entry:
     version = conversation.version
     time = iso(event.at)
     ce_id = f"{conversation.id}:{version}"
+    value = orjson.dumps(event_view(event, names))
     record = LogRecord(
         topic=topics.CONVERSATION_EVENTS,
         key=conversation.id,
-        value=orjson.dumps(event_view(event, names)),
+        value=value,
         envelope=Envelope(
             id=ce_id,
             type=event.type.value,
@@ -59,6 +62,9 @@ def render(event: Emitted, names: Names) -> Entry:
             sequence=version,
         ),
     )
+    commands = [(command.type, orjson.dumps(command.payload)) for command in event.commands]
+    if tells_bot(event):
+        commands.append((CommandType.BOT_NOTIFY, _notice(event, value)))
     return Entry(
         version=version,
         events=(record,),
@@ -67,10 +73,10 @@ def render(event: Emitted, names: Names) -> Entry:
             LogRecord(
                 topic=topics.OUTBOUND,
                 key=conversation.id,
-                value=orjson.dumps(command.payload),
+                value=payload,
                 envelope=Envelope(
                     id=f"{ce_id}:{position}",
-                    type=command.type.value,
+                    type=kind.value,
                     source=SOURCE,
                     time=time,
                     tenant=conversation.tenant,
@@ -78,7 +84,7 @@ def render(event: Emitted, names: Names) -> Entry:
                     sequence=version,
                 ),
             )
-            for position, command in enumerate(event.commands)
+            for position, (kind, payload) in enumerate(commands)
         ),
     )
 
@@ -129,3 +135,19 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
             )
         )
     return documents
+
+
+def _notice(event: Emitted, data: bytes) -> bytes:
+    """The `bot.notify` of an event, with the event's own payload inside."""
+    conversation = event.conversation
+    return orjson.dumps(
+        {
+            "conversation_id": conversation.id,
+            "number_id": conversation.number_id,
+            "epoch": conversation.epoch,
+            "version": conversation.version,
+            "type": event.type.value,
+            "at": iso(event.at),
+            "data": orjson.Fragment(data),
+        }
+    )

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from services.inbox.model.conversation import SendFailure
-from services.inbox.model.items import Assignment, Fact, Item, MediaFact, OutcomeFact
+from services.inbox.model.items import Assignment, BotFailure, Fact, Item, MediaFact, OutcomeFact
 from services.inbox.workflows.writer import ConversationWriter, Work
 from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import PermanentError
 from shared.contracts.events import (
+    BotOutcome,
     DecisionType,
     DeliveryEventType,
     MediaOutcome,
@@ -112,6 +113,9 @@ class Outcomes:
                     duration_ms=media.duration_ms,
                 ),
             )
+        if envelope.type == DeliveryEventType.BOT_FAILED:
+            failed = BotOutcome.model_validate_json(value)
+            return failed.conversation_id, BotFailure(failed.epoch, failed.reason)
         return None
 
     @staticmethod

@@ -16,7 +16,7 @@ from services.inbox.decisions.fold import Fate, Folded, MessageIndex, Surroundin
 from services.inbox.decisions.timers import terms_of, with_due
 from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import ContactSnapshot
-from services.inbox.model.items import Assignment, Fact, Incoming, Item
+from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
 from services.inbox.storage.messages import MessageStore, overlay
@@ -200,7 +200,7 @@ class ConversationWriter:
                             refs.add(item.reply_key)
                     case Fact():
                         refs.update(item.refs)
-                    case Assignment():
+                    case Assignment() | BotFailure():
                         pass
         index = MessageIndex(await self._messages.look_up(ids, refs))
         for head in heads.values():

@@ -21,8 +21,10 @@ from services.delivery.model import (
 from services.delivery.workflows.accounts import synced_records
 from services.delivery.workflows.calling import Calls, Ended
 from services.delivery.workflows.clock import Clock
+from services.delivery.workflows.notifying import failed_event
 from services.delivery.workflows.numbers import Numbers
 from services.delivery.workflows.telling import note_record, send_event
+from shared.contracts.envelope import timestamp
 from shared.contracts.records import OutRecord
 
 AT = datetime(2026, 6, 1, 12, 5, 0, 456_000, tzinfo=UTC)
@@ -145,6 +147,30 @@ def numbers() -> list[OutRecord]:
     return [note_record(who._note(stop, stopped=stopped)) for stopped in (True, False)]
 
 
+def bot_failed() -> OutRecord:
+    notice = {
+        "conversation_id": "conversation-1",
+        "number_id": "number-1",
+        "epoch": 3,
+        "version": 7,
+        "type": "message.received",
+        "at": timestamp(AT),
+        "data": {},
+    }
+    record = CallRecord(
+        id="conversation-1:7:0",
+        tenant="tenant-1",
+        number_id="number-1",
+        key="conversation-1",
+        partition=0,
+        kind=CallKind.BOT,
+        payload=orjson.dumps(notice),
+        stored_at=AT,
+        seq=7,
+    )
+    return note_record(failed_event(record, "http_404", AT))
+
+
 async def delivery_records() -> list[OutRecord]:
     return [
         *sends(),
@@ -154,4 +180,5 @@ async def delivery_records() -> list[OutRecord]:
         await call(CallKind.BLOCK, BLOCK, REFUSED),
         *numbers(),
         *synced_records("tenant-1", "100000000000001", [TEMPLATE], AT),
+        bot_failed(),
     ]

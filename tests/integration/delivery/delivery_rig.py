@@ -199,6 +199,7 @@ class Pod:
                     engine.numbers.run,
                     engine.ownership.run,
                     engine.calls.run,
+                    engine.bots.run,
                     engine.sender.run,
                 ):
                     tasks.create_task(loop())
@@ -268,9 +269,14 @@ def send(message: str, seq: int, *, chat: str = "chat-1", **changes: Any) -> InR
 
 
 def credentials(
-    version: int = 1, token: str = "token-1", number: str = NUMBER, tenant: str = TENANT
+    version: int = 1,
+    token: str = "token-1",
+    number: str = NUMBER,
+    tenant: str = TENANT,
+    **more: object,
 ) -> InRecord:
-    sealed = Sealer(MASTER_KEY).seal(orjson.dumps({"access_token": token}), owner=number)
+    secrets = orjson.dumps({"access_token": token, **more})
+    sealed = Sealer(MASTER_KEY).seal(secrets, owner=number)
     phone = PHONE_NUMBER_ID if number == NUMBER else "2000000000" + f"{sum(number.encode()):05d}"
     value = {
         "number_id": number,

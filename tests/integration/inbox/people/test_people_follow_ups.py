@@ -56,6 +56,8 @@ async def test_a_number_with_open_chats_is_not_deleted(tenant: TenantRig) -> Non
         Creations(base.ids, now),
         follow_ups=_follow_ups(base, chats),
         hooks=chats,
+        clock=now,
+        private_addresses=False,
     )
     with pytest.raises(RefusedError, match="number_has_open_chats"):
         await numbers.delete(tenant.id, number["id"])

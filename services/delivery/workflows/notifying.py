@@ -1,0 +1,237 @@
+"""Tells bots of their chats: in order within a chat, at least once, until one fails for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
+
+import orjson
+import structlog
+
+from services.delivery.decisions.bots import body_of, headers, judge, webhook_id
+from services.delivery.decisions.schedule import Schedule
+from services.delivery.gateways.bots import BotHooks
+from services.delivery.model import BotDone, BotFailed, BotLater, CallRecord, EventNote
+from services.delivery.storage import CallRecords
+from services.delivery.workflows.clock import Clock
+from services.delivery.workflows.numbers import Numbers
+from services.delivery.workflows.telling import RunPublisher, note_record
+from shared.contracts.commands import NotifyBot
+from shared.contracts.envelope import timestamp
+from shared.contracts.errors import TransientError
+from shared.contracts.events import DeliveryEventType
+
+log = structlog.get_logger()
+
+_PER_NUMBER = 16
+_TOTAL = 128
+_WAIT = 1.0
+_Chat = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What a chat's bot is still to be told; `busy`: an attempt is under way."""
+
+    waiting: dict[str, tuple[CallRecord, EventNote | None]] = field(default_factory=dict)
+    busy: bool = False
+
+    def first(self) -> tuple[CallRecord, EventNote | None]:
+        return min(self.waiting.values(), key=lambda each: (each[0].seq, each[0].id))
+
+
+class Bots:
+    """One attempt at a time in a chat; slow bots of one number do not hold up the others."""
+
+    def __init__(
+        self,
+        *,
+        records: CallRecords,
+        schedule: Schedule,
+        numbers: Numbers,
+        hooks: BotHooks,
+        publisher: RunPublisher,
+        clock: Clock,
+        owns: Callable[[int], bool],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._records = records
+        self._schedule = schedule
+        self._numbers = numbers
+        self._hooks = hooks
+        self._publisher = publisher
+        self._clock = clock
+        self._owns = owns
+        self._jitter = jitter
+        self._lanes: dict[_Chat, _Lane] = {}
+        self._queue: deque[_Chat] = deque()
+        self._running: Counter[str] = Counter()
+        self._woken = asyncio.Event()
+
+    def offer(self, calls: Sequence[tuple[CallRecord, EventNote | None]]) -> None:
+        """Take on open notices; known ones are ignored."""
+        for record, event in sorted(calls, key=lambda each: each[0].seq):
+            chat = (record.tenant, record.key)
+            lane = self._lanes.get(chat)
+            if lane is None:
+                lane = self._lanes[chat] = _Lane()
+                self._put(chat, self._clock.due(record.due_at) - self._clock.monotonic())
+            lane.waiting.setdefault(record.id, (record, event))
+
+    def reset(self) -> None:
+        """Forget everything, after `run` failed; the partitions are to be loaded anew."""
+        self._lanes.clear()
+        self._queue.clear()
+        self._running.clear()
+
+    async def run(self) -> None:
+        """The loop; each attempt is a task of its own."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for _ in range(len(self._queue)):
+                    chat = self._queue.popleft()
+                    lane = self._lanes.get(chat)
+                    if lane is None or lane.busy:
+                        continue
+                    number = lane.first()[0].number_id
+                    if self._running.total() >= _TOTAL or self._running[number] >= _PER_NUMBER:
+                        self._queue.append(chat)
+                        continue
+                    self._running[number] += 1
+                    lane.busy = True
+                    tasks.create_task(self._run_one(chat, lane, number))
+                self._woken.clear()
+                await self._woken.wait()
+
+    def _put(self, chat: _Chat, wait: float) -> None:
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._put, chat, 0.0)
+            return
+        self._queue.append(chat)
+        self._woken.set()
+
+    async def _run_one(self, chat: _Chat, lane: _Lane, number: str) -> None:
+        record, event = lane.first()
+        wait = 0.0
+        try:
+            if self._owns(record.partition):
+                wait = await self._step(lane, record, event)
+            else:
+                lane.waiting.clear()
+        except TransientError as error:
+            log.warning("bot.held", error=str(error))
+            wait = _WAIT
+        finally:
+            self._running[number] -= 1
+            lane.busy = False
+            self._woken.set()
+        if self._lanes.get(chat) is not lane:
+            return  # reset meanwhile
+        if lane.waiting:
+            self._put(chat, wait)
+        else:
+            del self._lanes[chat]
+
+    async def _step(self, lane: _Lane, record: CallRecord, event: EventNote | None) -> float:
+        """One attempt at the first notice; seconds until the next one."""
+        if event is None:
+            # Read again: another pod may have done it.
+            found = await self._records.read([record.id])
+            if not found:
+                del lane.waiting[record.id]
+                return 0.0
+            record, event = found[0]
+        if event is None:
+            verdict = await self._attempt(record)
+            match verdict:
+                case None:
+                    return _WAIT
+                case BotDone():
+                    await self._end(lane, record)
+                    return 0.0
+                case BotLater(delay=delay):
+                    due_at = self._clock.after(delay)
+                    await self._records.later(record, record.retries + 1, due_at)
+                    return delay.total_seconds()
+                case BotFailed(reason=reason):
+                    failed = failed_event(record, reason, self._clock.now())
+                    event = await self._records.answered(record, failed)
+                case _ as never:
+                    assert_never(never)
+        return await self._give_up(lane, record, event)
+
+    async def _give_up(self, lane: _Lane, record: CallRecord, event: EventNote) -> float:
+        (durable,) = await self._publisher.publish_runs([[note_record(event)]])
+        if not durable:
+            return _WAIT
+        # The chat leaves the bot: what it was still to be told of this stretch is void.
+        epoch = _command(record).epoch
+        for other, _ in list(lane.waiting.values()):
+            if other.id != record.id and _command(other).epoch == epoch:
+                await self._end(lane, other)
+        await self._end(lane, record)
+        return 0.0
+
+    async def _end(self, lane: _Lane, record: CallRecord) -> None:
+        await self._records.done(record, self._clock.now())
+        lane.waiting.pop(record.id, None)
+
+    async def _attempt(self, record: CallRecord) -> BotDone | BotLater | BotFailed | None:
+        """None: not now. Nothing leaves a suspended tenant, or a number not known yet."""
+        if self._schedule.is_suspended(record.tenant):
+            return None
+        if self._numbers.credentials(record.tenant, record.number_id) is None:
+            gone = self._numbers.is_gone(record.tenant, record.number_id)
+            return BotDone() if gone else None
+        hook = self._numbers.bot(record.tenant, record.number_id)
+        if hook is None:
+            return BotFailed("no_bot")
+        command = _command(record)
+        body = body_of(command)
+        now = self._clock.now()
+        try:
+            head = headers(hook.secrets(now), webhook_id(command), now, body)
+        except ValueError:
+            return BotFailed("bad_secret")
+        answer = await self._hooks.post(hook.url, body, head)
+        verdict = judge(answer, retries=record.retries, jitter=self._jitter)
+        if not isinstance(verdict, BotDone):
+            log.warning(
+                "bot.failed" if isinstance(verdict, BotFailed) else "bot.postponed",
+                tenant=record.tenant,
+                number=record.number_id,
+                reason=verdict.reason,
+                retries=record.retries,
+            )
+        return verdict
+
+
+def failed_event(record: CallRecord, reason: str, now: datetime) -> EventNote:
+    """`bot.failed` of a notice."""
+    command = _command(record)
+    at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    kind = DeliveryEventType.BOT_FAILED
+    value = {
+        "conversation_id": command.conversation_id,
+        "number_id": command.number_id,
+        "epoch": command.epoch,
+        "version": command.version,
+        "reason": reason,
+        "at": timestamp(at),
+    }
+    return EventNote(
+        id=f"{record.id}:{kind.value}",
+        type=kind.value,
+        tenant=record.tenant,
+        key=record.key,
+        at=at,
+        value=orjson.dumps(value),
+    )
+
+
+def _command(record: CallRecord) -> NotifyBot:
+    return NotifyBot.model_validate_json(record.payload)
