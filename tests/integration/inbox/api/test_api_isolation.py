@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI, Path
 
 from services.inbox.api.problems import install
 from services.inbox.api.security import AnyPerson
+from services.inbox.storage.directory import COLLECTION as DIRECTORY
 from services.inbox.storage.entries import CONVERSATIONS
 from tests.integration.inbox.conversations.office import Member, Office, open_office
 from tests.integration.inbox.inbox_rig import (
@@ -35,7 +36,7 @@ CALLERS: Final = ("nobody", *ROLES, "platform", "internal")
 TABLE: Final = (
     # The first that fits: what the route begins with, and who is let in.
     (r"GET /\.well-known/jwks\.json$", CALLERS),
-    (r"POST /v1/auth/token$", CALLERS),
+    (r"POST /v1/auth/(token|refresh|logout)$", CALLERS),
     (r"\w+ /internal/v1/", ("internal",)),
     (r"\w+ /v1/platform/", ("platform",)),
     (r"\w+ /v1/admin/", ("admin",)),
@@ -45,6 +46,10 @@ BODIES: Final[Mapping[str, dict[str, str]]] = {
     # Where the smallest body by the schema is none that means something; ids are the caller's own.
     "POST /v1/conversations/{conversation_id}/messages": {"type": "text", "text": "x"},
     "POST /v1/conversations/{conversation_id}/transfer": {"team_id": "{team_id}"},
+}
+NOTHING: Final = {
+    # Where no body at all would do something to the caller.
+    "POST /v1/auth/logout": {"refresh_token": "none"}
 }
 ONE_OF: Final = (("agent_id", "team_id"),)
 """Members of which a body has one."""
@@ -110,10 +115,11 @@ class World:
         database = self.victim.base.database
         mine = {"$or": [{"tenant": self.victim.tenant.id}, {"id": self.victim.tenant.id}]}
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while await database[CONVERSATIONS].find_one(  # noqa: ASYNC110 - no event to wait for
-                {**mine, "outbox.0": {"$exists": True}}
-            ):
-                await asyncio.sleep(0.02)
+            for log in (CONVERSATIONS, DIRECTORY):
+                while await database[log].find_one(  # noqa: ASYNC110 - no event to wait for
+                    {**mine, "outbox.0": {"$exists": True}}
+                ):
+                    await asyncio.sleep(0.02)
         found = {}
         for name in await database.list_collection_names():
             for document in await database[name].find(mine).to_list(None):
@@ -149,8 +155,8 @@ async def check(world: World) -> list[str]:
 
 async def _let_in(world: World, route: Route, who: str) -> None:
     """Nobody's ids and no body: nothing happens."""
-    answer = await world.caller(who)(route.method, route.filled({}))
-    if answer.status in {401, 403}:
+    answer = await world.caller(who)(route.method, route.filled({}), NOTHING.get(str(route)))
+    if answer.code in {"unauthorized", "forbidden"}:
         world.found(route, who, answer, "being let in")
     world.look(route, who, answer)
 
@@ -234,6 +240,7 @@ async def _things(office: Office, secret: str) -> dict[str, str]:
         "label_id": label.body["id"],
         "number_id": office.plain,
         "tenant_id": office.tenant.id,
+        "session_id": (await office.ana.http("GET", "/v1/me/sessions")).body["items"][0]["id"],
     }
 
 
