@@ -42,6 +42,7 @@ class InboxSettings(KafkaSettings, MongoSettings):
     # Failures in a row that cost nothing; many people share an address.
     sign_in_failures: int = Field(default=5, ge=1)
     sign_in_failures_per_address: int = Field(default=100, ge=1)
+    audit_retention: timedelta = timedelta(days=365)
     signing_key_life: timedelta = timedelta(days=90)
     # Shown before it signs: longer than anybody keeps the JWKS (5 minutes) or reads directory.v1.
     signing_key_announced: timedelta = timedelta(minutes=10)

@@ -131,8 +131,6 @@ async def _end_by_bearer(people: People, sessions: Sessions, headers: Mapping[st
     if scheme.lower() != "bearer":
         return
     try:
-        person = await people.recognise(token)
-        if person.session is not None:
-            await sessions.end(person.tenant, person.id, person.session)
+        await sessions.leave(await people.recognise(token))
     except RefusedError:
         return  # what is over already needs no end

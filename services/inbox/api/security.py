@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from pydantic import SecretStr
 
 from services.inbox.api.rates import RateLimits
+from services.inbox.model.audit import PLATFORM_ACTOR, AuditActor, act_as
 from services.inbox.model.errors import RefusedError
 from services.inbox.model.people import Person
 from shared.contracts.views import Role
@@ -69,6 +70,7 @@ async def current_person(
     guard.rates.count(person.tenant, person.id)
     if scopes.scopes and person.role.value not in scopes.scopes:
         raise RefusedError("forbidden")
+    act_as(AuditActor("agent", person.id))
     request.state.tenant = person.tenant
     request.state.agent = person.id
     return person
@@ -80,6 +82,7 @@ async def require_platform(
     """Only the operator of the platform (ATRIO_PLATFORM_TOKEN)."""
     if credentials is None or not _guard(request).is_platform(credentials.credentials):
         raise RefusedError("unauthorized")
+    act_as(PLATFORM_ACTOR)
 
 
 async def require_internal(

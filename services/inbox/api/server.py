@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.inbox.api.problems import install, problem, schemas
 from services.inbox.api.security import Guard
+from services.inbox.model.audit import SYSTEM_ACTOR, acting
 from shared.observability.metrics import Metrics
 
 log = structlog.get_logger()
@@ -149,7 +150,9 @@ class CallLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            # Whose call it is is said by the dependency that recognises them.
+            with acting(SYSTEM_ACTOR):
+                await self._app(scope, receive, watched)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 

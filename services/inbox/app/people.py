@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.inbox.api import admin, auth, me, numbers, platform, sessions, stream
+from services.inbox.api import admin, audit, auth, me, numbers, platform, sessions, stream
 from services.inbox.app.foundation import Closing, Foundation, Part, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.decisions.signing import KeyRule
 from services.inbox.settings import InboxSettings
+from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
 from services.inbox.storage.passwords import Passwords
@@ -64,6 +65,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     own_sessions = Sessions(
         base.directory, session_store, people, base.ids, rule=_session_rule(settings), clock=now
     )
+    trail = AuditStore(base.database, kept=settings.audit_retention)
     failures = FailureStore(base.database, base.ids, forget=_FORGET_FAILURES)
     signing_in = SigningIn(
         base.directory,
@@ -71,6 +73,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         passwords,
         own_sessions,
         failures,
+        trail,
         rules={
             Counted.EMAIL: LockoutRule(settings.sign_in_failures),
             Counted.ADDRESS: LockoutRule(settings.sign_in_failures_per_address),
@@ -94,7 +97,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
 
     async def prepare() -> None:
-        for store in (base.directory, session_store, failures):
+        for store in (base.directory, session_store, failures, trail):
             await store.ensure_indexes()
         await rotation.tend()
 
@@ -112,6 +115,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             numbers.router(own_numbers, base.directory, SendingStates(base.database)),
             platform.router(tenants, base.directory),
             platform.keys_router(keys, rotation),
+            audit.router(trail, base.view),
         ),
         prepare=(prepare,),
         run=(base.directory.log.run, follow_ups.run, rotation.run),

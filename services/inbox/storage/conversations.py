@@ -9,6 +9,7 @@ from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
 from services.inbox.model.conversation import Conversation
+from services.inbox.storage.audit import AUDIT
 from services.inbox.storage.catalogue import CATALOGUE
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
@@ -16,12 +17,15 @@ from services.inbox.storage.drafts import DRAFTS
 from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
 from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
+from services.inbox.storage.sessions import SESSIONS
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
 _ON_HOLD = {"status": Status.ON_HOLD.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
 _OF_TENANT = (
+    AUDIT,
+    SESSIONS,
     MESSAGES,
     ACTIVITIES,
     EPISODES,

@@ -10,8 +10,11 @@ from typing import Any, Generic, TypeVar, cast
 from pymongo import ASCENDING
 from pymongo.errors import BulkWriteError
 
+from services.inbox.decisions.audit import audit_change, audit_creation
+from services.inbox.model.audit import actor_now
 from services.inbox.model.entities import CLASSES, KINDS, Entity
 from services.inbox.model.errors import not_found
+from services.inbox.storage.audit import audit_effects
 from services.inbox.storage.directory_documents import entity_of, head_id, state_of
 from services.inbox.storage.directory_records import entry_of, records_of
 from services.inbox.storage.directory_view import DirectoryView
@@ -150,7 +153,10 @@ class DirectoryStore:
             entry = Entry(
                 version=1,
                 events=tuple(record for one in began for record in records_of(one)),
-                documents=tuple(Insert(COLLECTION, _whole(other)) for other in others),
+                documents=(
+                    *(Insert(COLLECTION, _whole(other)) for other in others),
+                    *audit_effects(audit_creation(began, actor_now())),
+                ),
             )
             change = Change(head_id(type(new), new.id), 0, state_of(new), (entry,))
             return Step(new, change)
@@ -173,11 +179,12 @@ class DirectoryStore:
         decide: Callable[[E], E],
         *,
         effects: Callable[[E], Sequence[DocumentWrite]] = lambda _: (),
+        audited: bool = True,
     ) -> E:
         """Replaces an entity by what `decide` makes of it; the same value changes nothing.
 
         `decide` may run several times. `effects` are further documents that the new version
-        writes. Refuses with `not_found`.
+        writes; its audit record is one, unless it is part of an erasure. Refuses with `not_found`.
         """
 
         async def step(head: Head | None) -> Step[E]:
@@ -194,7 +201,7 @@ class DirectoryStore:
             entry = Entry(
                 version=after.version,
                 events=records_of(after, before=before),
-                documents=tuple(effects(after)),
+                documents=(*effects(after), *_audit(before, after, audited=audited)),
             )
             return Step(after, Change(head.id, head.version, state, (entry,), head.unpublished))
 
@@ -274,6 +281,10 @@ class DirectoryStore:
     def _show(self, entity: Entity) -> None:
         place = (KINDS[type(entity)], entity.tenant, entity.id)
         self.view.put(place, entity.version, None if entity.deleted else entry_of(entity))
+
+
+def _audit(before: Entity, after: Entity, *, audited: bool) -> tuple[Insert, ...]:
+    return audit_effects(audit_change(before, after, actor_now())) if audited else ()
 
 
 def _entity(head: Head) -> Entity:

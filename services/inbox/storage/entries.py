@@ -14,7 +14,9 @@ from services.inbox.decisions.views import (
     iso,
     logged,
 )
+from services.inbox.model.audit import AuditActor, AuditRecord
 from services.inbox.model.events import Emitted
+from services.inbox.storage.audit import audit_effects
 from services.inbox.storage.documents import message_document
 from services.inbox.storage.episode_documents import EPISODES, episode_document
 from shared.contracts import topics
@@ -89,6 +91,19 @@ def render(event: Emitted, names: Names) -> Entry:
     )
 
 
+def _deletion(event: Emitted) -> AuditRecord:
+    conversation = event.conversation
+    return AuditRecord(
+        id=f"conversation:{conversation.id}:{conversation.version}",
+        tenant=conversation.tenant,
+        at=event.at,
+        actor=AuditActor(event.actor.kind.value, event.actor.id),
+        action="conversation.deleted",
+        target=("conversation", conversation.id),
+        before={"status": None if event.before.status is None else event.before.status.value},
+    )
+
+
 def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
     conversation = event.conversation
     documents: list[DocumentWrite] = []
@@ -116,6 +131,7 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
     if episode is not None:
         documents.append(Insert(EPISODES, episode_document(episode, conversation.version)))
     if event.erases_messages:
+        documents.extend(audit_effects([_deletion(event)]))
         documents.append(
             PatchAll(
                 MESSAGES,

@@ -45,7 +45,9 @@ class FollowUps:
 
     async def delete(self, kind: type[Entity], tenant: str, entity_id: str) -> None:
         """Deletes an entity; what follows is tried at once. Refuses with `not_found`."""
-        entity = await self._directory.change(kind, tenant, entity_id, _emptied)
+        entity = await self._directory.change(
+            kind, tenant, entity_id, _emptied, audited=kind is not Tenant
+        )
         try:
             await self.follow_up(entity)
         except TransientError:
@@ -128,7 +130,9 @@ class FollowUps:
         for kind in kinds:
             async for entity in self._directory.every(kind, tenant):
                 try:
-                    gone = await self._directory.change(kind, tenant, entity.id, _emptied)
+                    gone = await self._directory.change(
+                        kind, tenant, entity.id, _emptied, audited=False
+                    )
                 except RefusedError:
                     continue  # deleted meanwhile
                 # Its chats are erased with the tenant: nothing else follows.

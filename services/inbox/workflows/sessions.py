@@ -23,9 +23,10 @@ from services.inbox.decisions.sessions import (
     read_refresh_token,
     with_revoked,
 )
+from services.inbox.model.audit import AuditActor, acting
 from services.inbox.model.entities import Agent, Tenant
 from services.inbox.model.errors import RefusedError, not_found
-from services.inbox.model.people import AccessToken
+from services.inbox.model.people import AccessToken, Person
 from services.inbox.model.sessions import RefreshToken, Session
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.sessions import SessionStore, revocation
@@ -154,7 +155,14 @@ class Sessions:
             grace=self._rule.grace,
         )
         if not isinstance(verdict, NotOurs | Over):
-            await self._revoke(session)
+            with acting(AuditActor("agent", session.agent)):
+                await self._revoke(session)
+
+    async def leave(self, person: Person) -> None:
+        """Ends the session of the access token that somebody came with, if it is of one."""
+        if person.session is not None:
+            with acting(AuditActor("agent", person.id)):
+                await self.end(person.tenant, person.id, person.session)
 
     async def end(self, tenant: str, agent_id: str, session_id: str) -> None:
         """Ends a session of an agent. Refuses with `not_found`."""

@@ -16,14 +16,17 @@ from services.inbox.decisions.lockout import (
     network_of,
     wait_seconds,
 )
+from services.inbox.model.audit import ANONYMOUS_ACTOR, AuditActor, AuditRecord
 from services.inbox.model.entities import Agent, Tenant
 from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.model.people import Person
+from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.claims import Claims
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore
 from services.inbox.workflows.sessions import Sessions, SignedIn
+from shared.ids import new_id
 
 log = structlog.get_logger()
 
@@ -50,6 +53,7 @@ class SigningIn:
         passwords: Passwords,
         sessions: Sessions,
         failures: FailureStore,
+        audit: AuditStore,
         *,
         rules: Mapping[Counted, LockoutRule],
         clock: Callable[[], datetime],
@@ -59,6 +63,7 @@ class SigningIn:
         self._passwords = passwords
         self._sessions = sessions
         self._failures = failures
+        self._audit = audit
         self._rules = rules
         self._clock = clock
 
@@ -70,11 +75,19 @@ class SigningIn:
         failed_before = await self._require_unlocked(email, caller)
         agent = await self._agent(email)
         if not await self._matches(agent, password) or agent is None:
-            await self._failed(email, caller)
+            await self._failed(email, caller, agent)
             raise RefusedError("invalid_credentials")
         if failed_before:
             await self._failures.clear(Counted.EMAIL, email)
-        return await self._sessions.begin(agent, caller.client)
+        signed = await self._sessions.begin(agent, caller.client)
+        await self._note(
+            agent,
+            "sign_in.succeeded",
+            AuditActor("agent", agent.id),
+            caller,
+            session=signed.refresh.session,
+        )
+        return signed
 
     async def change_password(
         self, person: Person, current: str, new: str, caller: Caller
@@ -86,7 +99,7 @@ class SigningIn:
         agent = await self._directory.get(Agent, person.tenant, person.id)
         await self._require_unlocked(agent.email, caller)
         if not await self._passwords.verify(agent.password_hash, current):
-            await self._failed(agent.email, caller)
+            await self._failed(agent.email, caller, agent)
             raise invalid("current", "wrong")
         password_hash = await self._passwords.hash(new)
         seen = agent.password_hash
@@ -126,15 +139,38 @@ class SigningIn:
             raise RefusedError("locked_out", retry_after=max(waits))
         return found[0] is not None
 
-    async def _failed(self, email: str, caller: Caller) -> None:
+    async def _failed(self, email: str, caller: Caller, agent: Agent | None) -> None:
         now = self._clock()
         counted = self._counted(email, caller)
         totals = await asyncio.gather(
             *(self._failures.add(kind, value, now) for kind, value in counted)
         )
-        for (kind, _), failures in zip(counted, totals, strict=True):
-            if locked_until(failures, self._rules[kind]) is not None:
-                log.warning("sign_in.locked", by=kind.value, failures=failures.count)
+        locked = {
+            kind: failures.count
+            for (kind, _), failures in zip(counted, totals, strict=True)
+            if locked_until(failures, self._rules[kind]) is not None
+        }
+        for kind, count in locked.items():
+            log.warning("sign_in.locked", by=kind.value, failures=count)
+        # What is tried with an e-mail of nobody belongs to no tenant: it is in the log alone.
+        if agent is not None:
+            action = "sign_in.locked_out" if Counted.EMAIL in locked else "sign_in.failed"
+            await self._note(agent, action, ANONYMOUS_ACTOR, caller)
+
+    async def _note(
+        self, agent: Agent, action: str, actor: AuditActor, caller: Caller, **members: str
+    ) -> None:
+        await self._audit.add(
+            AuditRecord(
+                id=new_id(),
+                tenant=agent.tenant,
+                at=self._clock(),
+                actor=actor,
+                action=action,
+                target=("agent", agent.id),
+                after={"address": network_of(caller.address), **members},
+            )
+        )
 
     @staticmethod
     def _counted(email: str, caller: Caller) -> list[tuple[Counted, str]]:

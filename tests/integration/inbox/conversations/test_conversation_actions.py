@@ -271,6 +271,11 @@ async def test_deleted_is_gone_and_its_messages_are_erased(shared_office: Office
     async with asyncio.timeout(20):
         while any(await texts()):  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.02)
+        audit = office.base.database["audit"]
+        query = {"action": "conversation.deleted", "target": ["conversation", conversation]}
+        while (deletion := await audit.find_one(query)) is None:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.02)
+    assert deletion["actor"] == {"kind": "agent", "id": office.ana.id}
 
 
 async def test_reading_lowers_unread_once_and_asks_for_the_ticks(shared_office: Office):

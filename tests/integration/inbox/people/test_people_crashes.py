@@ -103,6 +103,11 @@ async def test_a_number_that_was_written_and_not_told_is_told_by_another_process
         await eventually(
             lambda: view.number_by_phone_number_id(body["phone_number_id"]) is not None
         )
+        # Who did it is part of the same write.
+        trail = await inbox.http.as_(tenant.admin.token)(
+            "GET", "/v1/admin/audit?action=number.created"
+        )
+        assert [item["actor"]["id"] for item in trail.body["items"]] == [tenant.admin_id]
 
 
 async def test_regression_an_old_version_put_behind_a_newer_one_is_told_again(
