@@ -51,6 +51,17 @@ NOTHING: Final = {
     # Where no body at all would do something to the caller.
     "POST /v1/auth/logout": {"refresh_token": "none"}
 }
+UNSEEN: Final[Mapping[str, int]] = {
+    # One's own words may go from any chat, also from one that is seen no more.
+    "DELETE /v1/conversations/{conversation_id}/draft": 204,
+}
+"""What is answered to who does not see it, where it is not 404."""
+NOT_LOOKED_UP: Final = frozenset(
+    {
+        # Kept for its author as it came; looked up when it is sent.
+        ("PUT /v1/conversations/{conversation_id}/draft", "reply_to"),
+    }
+)
 ONE_OF: Final = (("agent_id", "team_id"),)
 """Members of which a body has one."""
 NOT_DESCRIBED: Final = frozenset(
@@ -101,6 +112,11 @@ class World:
     ) -> Answer:
         body = route.body(**{**_meant(route, self.own), **members})
         return await http(route.method, route.filled(ids), body, route.headers)
+
+    def expect_unseen(self, route: Route, who: str, answer: Answer) -> None:
+        expected = UNSEEN.get(str(route), 404)
+        if answer.status != expected or (expected == 404 and answer.code != "not_found"):
+            self.found(route, who, answer, str(expected))
 
     def look(self, route: Route, who: str, answer: Answer) -> None:
         """Nothing of the tenant is in an answer to other tenants' people."""
@@ -176,10 +192,11 @@ async def _strangers(world: World, route: Route, who: str) -> None:
     http = world.caller(who)
     if route.parameters:
         answer = await world.call(http, route, world.ids)
-        if (answer.status, answer.code) != (404, "not_found"):
-            world.found(route, f"a stranger ({who})", answer, "404")
+        world.expect_unseen(route, f"a stranger ({who})", answer)
         world.look(route, f"a stranger ({who})", answer)
     for member, value in _foreign(route, world.ids).items():
+        if (str(route), member) in NOT_LOOKED_UP:
+            continue
         rivals = {rival: None for group in ONE_OF if member in group for rival in group}
         answer = await world.call(http, route, world.own, **{**rivals, member: value})
         if not 400 <= answer.status < 500:
@@ -214,8 +231,7 @@ async def _out_of_sight(world: World, route: Route) -> None:
     colleague: Member = world.victim.carl
     members = _meant(route, world.ids)
     answer = await world.call(Http(world.app, colleague.http.token), route, world.ids, **members)
-    if (answer.status, answer.code) != (404, "not_found"):
-        world.found(route, "a colleague", answer, "404")
+    world.expect_unseen(route, "a colleague", answer)
     world.look(route, "a colleague", answer)
 
 
@@ -284,7 +300,7 @@ async def world(inbox: Inbox) -> World:
 
 
 async def test_every_route_lets_in_who_may_and_nobody_in_what_is_anothers(world: World) -> None:
-    assert await check(world) == []
+    assert "\n".join(await check(world)) == ""
     # The document names every route: none is hidden from this test.
     paths = {getattr(route, "path", None) for route in world.app.routes} - {None}
     assert paths == NOT_DESCRIBED
