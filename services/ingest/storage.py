@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ class Directory:
         if record.value is None:
             if self._versions.accept(entity_id, _sequence(record)):
                 self._remove(entity_id)
+                self._metrics.number_seen.remove(entity_id)
             return
         try:
             entry = NumberEntry.model_validate_json(record.value)
@@ -84,6 +86,9 @@ class Directory:
             raise PermanentError("number_entry_under_another_key")
         if tenant in self._erased or not self._versions.accept(entity_id, entry.version):
             return
+        if entity_id not in self._numbers:
+            # Until its first webhook: the age counts from here, else silence would be no series.
+            self._metrics.number_seen.labels(entity_id).set(time.time())
         self._remove(entity_id)
         number = Number(
             id=entry.id,
@@ -104,6 +109,7 @@ class Directory:
         self._erased.add(tenant)
         for entity_id in [one.id for one in self._numbers.values() if one.tenant == tenant]:
             self._remove(entity_id)
+            self._metrics.number_seen.remove(entity_id)
 
     def _remove(self, entity_id: str) -> None:
         number = self._numbers.pop(entity_id, None)

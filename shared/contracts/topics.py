@@ -112,7 +112,7 @@ OUTBOUND = Topic(
 )
 DELIVERY_EVENTS = Topic(
     base="delivery.events.v1",
-    key="conversation id (or number, or account)",
+    key="conversation id (or number)",
     owner=("delivery",),
     readers=("inbox",),
     visibility=Visibility.INTERNAL,

@@ -1,6 +1,7 @@
 """The one registry: every metric of every service, each with a line on what it is for.
 
-Names start with `atrio_`. A label never holds a tenant, a phone number, a name or an id.
+Names start with `atrio_`. A label never holds a tenant, a phone number, a name or an id;
+a number's own id is the one exception, where an alarm must say which number.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ class Metrics:
         self.webhooks = self._counter("webhooks", "Webhooks by answer.", "status")
         self.webhook_seconds = self._histogram("webhook_duration_seconds", "Webhook to answer.")
         self.webhook_items = self._counter("webhook_items", "Items split from webhooks.", "kind")
+        # Alarm on its age: Meta sends nothing for a number (subscription, app, account).
+        self.number_seen = self._gauge(
+            "number_last_webhook_timestamp_seconds",
+            "Last webhook of a number, or learnt.",
+            "number",
+        )
         self.quarantined = self._counter("quarantined", "Bodies in quarantine.", "reason")
 
         # --- Inbox: is the head of the log healthy? ---

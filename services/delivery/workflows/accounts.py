@@ -118,7 +118,7 @@ class Accounts:
         read_at = self._read_at.get(place)
         if read_at is not None and read_at > record.stored_at:
             return Done({})
-        return await self._sync(place, who)
+        return await self._sync(place, record.number_id, who)
 
     async def _one(
         self,
@@ -144,10 +144,10 @@ class Accounts:
     # --- Templates ---
 
     async def _synced(self, place: Place, entry: NumberEntry, who: Credentials) -> str:
-        answer = await self._sync(place, who)
+        answer = await self._sync(place, entry.id, who)
         return "done" if isinstance(answer, Done) else _failed("templates", entry, answer)
 
-    async def _sync(self, place: Place, who: Credentials) -> CallAnswer:
+    async def _sync(self, place: Place, number_id: str, who: Credentials) -> CallAnswer:
         tenant, waba_id = place
         now = self._clock.now()
         at = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -162,7 +162,7 @@ class Accounts:
             if after is None:
                 break
         (durable,) = await self._publisher.publish_runs(
-            [synced_records(tenant, waba_id, found, at)]
+            [synced_records(tenant, number_id, waba_id, found, at)]
         )
         if not durable:
             raise TransientError("templates_not_told")
@@ -193,9 +193,17 @@ class Accounts:
 
 
 def synced_records(
-    tenant: str, waba_id: str, templates: Sequence[dict[str, Any]], at: datetime
+    tenant: str,
+    number_id: str,
+    waba_id: str,
+    templates: Sequence[dict[str, Any]],
+    at: datetime,
 ) -> list[OutRecord]:
-    """One reading as its records; an account without templates has one, empty."""
+    """One reading as its records; an account without templates has one, empty.
+
+    The key is the number that was asked with: the parts stay in order, and readings of one account
+    by several numbers are told apart by their time.
+    """
     parts: list[list[dict[str, Any]]] = [[]]
     size = 0
     for template in templates:
@@ -223,9 +231,10 @@ def synced_records(
             "parts": len(parts),
             "templates": part,
         }
-        key = f"{tenant}/{waba_id}".encode()
         records.append(
-            OutRecord(topics.DELIVERY_EVENTS, key, orjson.dumps(value), envelope.headers())
+            OutRecord(
+                topics.DELIVERY_EVENTS, number_id.encode(), orjson.dumps(value), envelope.headers()
+            )
         )
     return records
 

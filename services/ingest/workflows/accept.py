@@ -107,6 +107,7 @@ class Sorter:
             if isinstance(admitted, QuarantineReason):
                 rejects[Reject(admitted, phone)] = None
                 return
+            out.numbers.add(admitted.id)
             value = encode(item, admitted.id, received_at)
             tenants: Iterable[str] = (admitted.tenant,)
         else:
@@ -173,12 +174,13 @@ class Sorter:
 class Sorted:
     """What a body became, within a limit on its size."""
 
-    __slots__ = ("_room", "kinds", "reasons", "records")
+    __slots__ = ("_room", "kinds", "numbers", "reasons", "records")
 
     def __init__(self, limit: int) -> None:
         self.records: list[OutRecord] = []
         self.kinds: list[InboundType] = []
         self.reasons: list[str] = []
+        self.numbers: set[str] = set()
         self._room = limit
 
     def add(self, kind: InboundType, record: OutRecord) -> None:
@@ -257,10 +259,13 @@ class AcceptWebhook:
 
         Raises PublishError on any doubt; a part may be durable then, and readers deduplicate.
         """
-        found = self._sorter.sort(body, source, timestamp(self._now()))
+        now = self._now()
+        found = self._sorter.sort(body, source, timestamp(now))
         await self._publisher.publish(found.records, timeout=self._timeout)
         for kind in found.kinds:
             self._items[kind].inc()
+        for number_id in found.numbers:
+            self._metrics.number_seen.labels(number_id).set(now.timestamp())
         if found.reasons:
             for reason in found.reasons:
                 self._metrics.quarantined.labels(reason).inc()

@@ -179,6 +179,6 @@ async def delivery_records() -> list[OutRecord]:
         await call(CallKind.BLOCK, BLOCK, Done({})),
         await call(CallKind.BLOCK, BLOCK, REFUSED),
         *numbers(),
-        *synced_records("tenant-1", "100000000000001", [TEMPLATE], AT),
+        *synced_records("tenant-1", "number-1", "100000000000001", [TEMPLATE], AT),
         bot_failed(),
     ]

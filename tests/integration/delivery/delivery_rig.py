@@ -119,6 +119,11 @@ class GraphControl:
     async def fault(self, **fault: object) -> str:
         return str((await self.call("POST", "/faults", fault))["id"])
 
+    async def unsubscribe(self, waba_id: str) -> None:
+        url = f"{self.url}/v25.0/{waba_id}/subscribed_apps"
+        async with self._session.delete(url, headers={"authorization": "Bearer t"}) as response:
+            assert response.status == 200, await response.text()
+
     async def sends(self) -> list[dict[str, Any]]:
         """Bodies of the POSTs that arrived, in order."""
         found = await self.call("GET", "/requests?call=send&limit=10000")

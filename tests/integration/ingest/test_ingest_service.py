@@ -56,6 +56,8 @@ def one(body: str, number: Number | None = None, customer: Customer | None = Non
 
 async def test_webhooks_become_records(ingest: Ingest, inbound: Reader, quarantine: Reader):
     files = sorted(PAYLOADS.glob("*.json"))
+    began = time.time()
+    assert await last_webhook(ingest, "n1") < began
     for file in files:
         assert await ingest.post(file.read_bytes()) == (200, None), file.stem
 
@@ -67,6 +69,15 @@ async def test_webhooks_become_records(ingest: Ingest, inbound: Reader, quaranti
     for record in records:
         assert item(record).waba_id == "100000000000001"
         assert read_envelope(record.headers).tenant == "acme"
+    assert await last_webhook(ingest, "n1") >= began
+    assert await last_webhook(ingest, "n3") < began
+
+
+async def last_webhook(ingest: Ingest, number: str) -> float:
+    _, told = await ingest.get("/metrics")
+    prefix = f'atrio_number_last_webhook_timestamp_seconds{{number="{number}"}} '
+    (line,) = (line for line in told.splitlines() if line.startswith(prefix))
+    return float(line.removeprefix(prefix))
 
 
 async def test_a_customers_messages_stay_in_order(ingest: Ingest, inbound: Reader):

@@ -28,6 +28,16 @@ def raw(key: bytes | None, value: bytes | None) -> InRecord:
     return InRecord("t", 0, 0, key, value, (), 0)
 
 
+def test_directory_shows_the_numbers_that_there_are_and_no_others():
+    metrics = Metrics()
+    directory = Directory(metrics)
+    for number in ("n1", "n2"):
+        directory.apply(number_record(number, number))
+    directory.apply(number_record("n1", "n1", version=2, gone=True))
+    shown = [tuple(sample.labels.values()) for sample in metrics.number_seen.collect()[0].samples]
+    assert shown == [("n2",)]
+
+
 def test_directory_follows_a_number_through_its_life(directory: Directory):
     directory.apply(number_record("n1", "100", waba_id="W"))
     directory.apply(number_record("n1", "101", waba_id="V", app_id="a", version=2))
