@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from faststream.kafka import KafkaBroker
 
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
+from services.inbox.workflows.searching import Indexing
 from shared.contracts import topics
 from shared.kafka.subscribe import ConsumerRuntime, subscribe
+
+SEARCH_GATHERS = timedelta(seconds=2)
+"""Search may be late; a fetch of few records costs as much as one of many."""
+
+
+def subscribe_search(broker: KafkaBroker, runtime: ConsumerRuntime, indexing: Indexing) -> None:
+    """A group of its own, which holds up nobody."""
+    subscribe(
+        broker,
+        topics.CONVERSATION_EVENTS,
+        group=f"{runtime.settings.topic_prefix}atrio-inbox-search",
+        handler=indexing.handle,
+        runtime=runtime,
+        gather=SEARCH_GATHERS,
+    )
 
 
 def subscribe_all(

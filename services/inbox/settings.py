@@ -33,6 +33,8 @@ class InboxSettings(KafkaSettings, MongoSettings):
     internal_token: Secret | None = None
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    inbox_search: bool = True
+    """Whether this process keeps the words of messages for search; any of them may."""
     token_issuer: str = "atrio"  # noqa: S105 - a name
     token_life: timedelta = timedelta(minutes=15)
     session_idle: timedelta = timedelta(days=14)

@@ -84,7 +84,7 @@ CONVERSATION_EVENTS = Topic(
     base="conversation.events.v1",
     key="conversation id",
     owner=("inbox",),
-    readers=("notifier", "routing", "inbox", "anybody"),
+    readers=("notifier", "routing", "anybody"),
     visibility=Visibility.PUBLIC,
     personal_data=PersonalData.MESSAGES,
     retention=timedelta(days=30),

@@ -16,16 +16,19 @@ from services.inbox.api.episodes import episodes_router
 from services.inbox.api.internal import internal_router
 from services.inbox.api.messages import messages_router
 from services.inbox.api.notes import notes_router
-from services.inbox.api.writing import canned_replies_router, writing_router
+from services.inbox.api.search import search_router
 from services.inbox.api.templates import templates_router
+from services.inbox.api.writing import canned_replies_router, writing_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
+from services.inbox.handlers import subscribe_search
 from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.searching import SearchStore
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
@@ -35,10 +38,11 @@ from services.inbox.workflows.notes import Notes
 from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.requests import Creations
+from services.inbox.workflows.searching import Indexing, Searching
 from services.inbox.workflows.sending import MediaCatalogue, Sending
+from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.timers import Timers
 from services.inbox.workflows.writing import Writing
-from services.inbox.workflows.templates import TemplateBook
 from shared.ids import IdHasher
 from shared.mongo.client import Database
 from shared.mongo.headlog import HeadLog
@@ -68,6 +72,7 @@ class Desk:
         threads = ThreadStore(database)
         items = CatalogueStore(database)
         drafts = DraftStore(database)
+        self.search = SearchStore(database)
         notes = Notes(changing, threads)
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, self.store, threads, items, names, clock)
@@ -81,6 +86,7 @@ class Desk:
             threads.ensure_indexes,
             items.ensure_indexes,
             drafts.ensure_indexes,
+            self.search.ensure_indexes,
         )
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
@@ -89,6 +95,7 @@ class Desk:
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
             episodes_router(self.reading, names),
+            search_router(Searching(self.search, self.store, self.reading, clock), names),
             notes_router(notes, names),
             close_reasons_router(catalogue),
             canned_replies_router(catalogue),
@@ -109,6 +116,10 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         ids=base.ids,
         clock=now,
     )
+
+    if base.settings.inbox_search:
+        indexing = Indexing(desk.search, lambda tenant: base.view.tenant(tenant) is not None)
+        subscribe_search(conversations.broker, conversations.runtime, indexing)
 
     async def run_timers() -> None:
         # What is due depends on the directory: numbers and policies.

@@ -21,6 +21,7 @@ from services.inbox.storage.sessions import SESSIONS
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
+SEARCH = "search"
 _ON_HOLD = {"status": Status.ON_HOLD.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
 _OF_TENANT = (
@@ -36,6 +37,7 @@ _OF_TENANT = (
     CHANGES,
     CATALOGUE,
     DRAFTS,
+    SEARCH,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
@@ -118,6 +120,18 @@ class ConversationStore:
         if len(docs) <= limit:
             return Page(items, None)
         return Page(items, Position(_value(docs[limit - 1], selection.field), items[-1].id))
+
+    async def newest_ids(self, selection: Selection, limit: int) -> list[str]:
+        """The ids of a selection's first rows."""
+        with transient_errors():
+            docs = await (
+                self._collection.find(selection.query, {"_id": 1})
+                .sort([(selection.field, selection.direction), ("_id", selection.direction)])
+                .limit(limit)
+                .max_time_ms(LIST_MS)
+                .to_list(None)
+            )
+        return [doc["_id"] for doc in docs]
 
     async def count(self, query: Document) -> int:
         """How many there are, exactly."""
