@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.inbox.api import admin, audit, auth, me, numbers, platform, sessions, stream
+from services.inbox.api import admin, audit, auth, ledger, me, numbers, platform, sessions, stream
 from services.inbox.app.foundation import Closing, Foundation, Part, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.decisions.signing import KeyRule
@@ -13,6 +13,7 @@ from services.inbox.settings import InboxSettings
 from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
+from services.inbox.storage.ledger import LedgerStore
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore, SessionStore
 from services.inbox.workflows.agents import Agents
@@ -116,6 +117,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             platform.router(tenants, base.directory),
             platform.keys_router(keys, rotation),
             audit.router(trail, base.view),
+            ledger.router(LedgerStore(base.database, base.ids)),
         ),
         prepare=(prepare,),
         run=(base.directory.log.run, follow_ups.run, rotation.run),

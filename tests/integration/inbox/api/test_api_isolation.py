@@ -247,7 +247,9 @@ async def _things(office: Office, secret: str) -> dict[str, str]:
     sent = await office.ana.send(held, text=secret)
     assert sent.status == 202, sent.raw
     label = await office.tenant.admin("POST", "/v1/admin/labels", {"name": secret})
+    first = (await office.ana("GET", f"/conversations/{held}/messages")).body["items"][-1]
     return {
+        "wamid": first["wamid"],
         "conversation_id": held,
         "message_id": sent.body["id"],
         "contact_id": contact.id,
