@@ -75,6 +75,10 @@ test: check ## Everything that CI runs (ARGS go to pytest)
 bench: .venv/.synced ## The benchmarks, as ratios beside a bare-client floor
 	@$(RUN) -m tests.bench $(ARGS)
 
+.PHONY: bench-lists
+bench-lists: .venv/.synced ## Lists and search in a tenant of a million chats (--conversations --messages)
+	@$(RUN) -m tests.bench.lists $(ARGS)
+
 .PHONY: models
 models: ## Check the protocols' models (3 minutes; ARGS=all for the larger runs)
 	@cd models && $(PYTHON) run_all.py $(or $(ARGS),quick)
