@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from services.inbox.api.bodies import Body, EntityId
 from services.inbox.api.conversations import PathId, as_json, encodable
 from services.inbox.api.problems import responses
-from services.inbox.api.security import AnyPerson, IdempotencyKey
+from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
 from services.inbox.decisions.views import Names, contact_view, conversation_view, iso, label_view
 from services.inbox.model.contact import Contact, ContactCard
 from services.inbox.workflows.changing import viewer_of
@@ -91,7 +91,7 @@ def contacts_router(labelling: Labelling, names: Names) -> APIRouter:
         responses=responses("unknown_label"),
     )
     async def set_labels(
-        person: AnyPerson, contact_id: PathId, body: Labels, _: IdempotencyKey = None
+        person: PersonOrBot, contact_id: PathId, body: Labels, _: IdempotencyKey = None
     ) -> Response:
         return shown(await labelling.set_labels(viewer_of(person), contact_id, body.labels))
 

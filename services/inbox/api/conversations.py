@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from services.inbox.api.bodies import Body, Cursor, EntityId, Limit
 from services.inbox.api.etags import IfMatch, IfNoneMatch, etag_of, is_held, versions_of
 from services.inbox.api.problems import responses
-from services.inbox.api.security import AnyPerson, IdempotencyKey
+from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
 from services.inbox.decisions.listing import Filters, Scope, Sort
 from services.inbox.decisions.views import Names, actor_view, conversation_view, iso
 from services.inbox.model.conversation import ContactSnapshot, Conversation
@@ -48,6 +48,12 @@ class Close(Action):
 
     reason: EntityId | None = None
     note: Note | None = None
+
+
+class Handoff(Action):
+    """From the bot to the queue of a team; without one to that of the conversation's own."""
+
+    team_id: EntityId | None = None
 
 
 class Transfer(Action):
@@ -185,7 +191,7 @@ def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
         responses={304: {"description": "The version is one of If-None-Match."}},
     )
     async def conversation(
-        person: AnyPerson, conversation_id: PathId, none_match: IfNoneMatch = None
+        person: PersonOrBot, conversation_id: PathId, none_match: IfNoneMatch = None
     ) -> Response:
         found = await reading.conversation(viewer_of(person), conversation_id)
         if is_held(found.version, none_match):
@@ -234,9 +240,25 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
     add("reopen", actions.reopen, "not_holder", "invalid_transition")
     add("hold", actions.hold, "not_holder", "invalid_transition")
     add("bot", actions.give_to_bot, "no_bot", "not_holder", "invalid_transition")
-    add("handoff", actions.hand_off, "not_holder", "invalid_transition")
     add("read", actions.mark_read, "not_holder")
     add("unread", actions.mark_unread, "not_holder")
+
+    @routes.post(
+        "/{conversation_id}/handoff",
+        response_model=views.Conversation,
+        responses=responses(
+            "stale_epoch", "version_mismatch", "invalid_transition", "unknown_team"
+        ),
+    )
+    async def handoff_conversation(
+        person: PersonOrBot,
+        conversation_id: PathId,
+        body: Handoff | None = None,
+        key: IdempotencyKey = None,
+        match: IfMatch = None,
+    ) -> Response:
+        call = call_of(person, conversation_id, body, key, match)
+        return shown(await actions.hand_off(call, None if body is None else body.team_id))
 
     @routes.post(
         "/{conversation_id}/close",

@@ -8,7 +8,7 @@ from pydantic import Field
 from services.inbox.api.bodies import Body, EntityId, Limit
 from services.inbox.api.conversations import Action, PathId, as_json, call_of
 from services.inbox.api.problems import responses
-from services.inbox.api.security import AnyPerson, IdempotencyKey
+from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
 from services.inbox.decisions.views import Names, message_view
 from services.inbox.model.errors import invalid
 from services.inbox.model.outgoing import (
@@ -84,7 +84,7 @@ def messages_router(reading: Reading, sending: Sending, names: Names) -> APIRout
 
     @routes.get("", response_model=MessagePage)
     async def messages(
-        person: AnyPerson,
+        person: PersonOrBot,
         conversation_id: PathId,
         before: Seq = None,
         after: Seq = None,
@@ -113,7 +113,7 @@ def messages_router(reading: Reading, sending: Sending, names: Names) -> APIRout
         ),
     )
     async def send_message(
-        person: AnyPerson, conversation_id: PathId, body: Outgoing, key: IdempotencyKey = None
+        person: PersonOrBot, conversation_id: PathId, body: Outgoing, key: IdempotencyKey = None
     ) -> Response:
         call = call_of(person, conversation_id, body, key)
         return as_json(message_view(await sending.send(call, body.request()), names), 202)

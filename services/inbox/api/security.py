@@ -1,13 +1,14 @@
 """Who may call what: the dependencies that routes name in their annotations."""
 
 import hmac
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from pydantic import SecretStr
 
 from services.inbox.api.rates import RateLimits
+from services.inbox.model.api_keys import Scope
 from services.inbox.model.audit import PLATFORM_ACTOR, AuditActor, act_as
 from services.inbox.model.errors import RefusedError
 from services.inbox.model.people import Person
@@ -16,6 +17,8 @@ from shared.contracts.views import Role
 _person_bearer = HTTPBearer(scheme_name="person", bearerFormat="JWT", auto_error=False)
 _platform_bearer = HTTPBearer(scheme_name="platform", auto_error=False)
 _internal_bearer = HTTPBearer(scheme_name="internal", auto_error=False)
+BOT: Final = Scope.BOT.value
+KEY_PREFIX: Final = "atk_"
 Credentials = HTTPAuthorizationCredentials | None
 
 
@@ -31,12 +34,14 @@ class Guard:
     def __init__(
         self,
         people: Recogniser,
+        keys: Recogniser,
         *,
         platform_token: SecretStr,
         internal_token: SecretStr | None,
         rates: RateLimits,
     ) -> None:
         self.people = people
+        self.keys = keys
         self.rates = rates
         self._platform = platform_token.get_secret_value()
         self._internal = None if internal_token is None else internal_token.get_secret_value()
@@ -62,15 +67,18 @@ async def current_person(
     scopes: SecurityScopes,
     credentials: Annotated[Credentials, Depends(_person_bearer)],
 ) -> Person:
-    """The caller. The scopes are the roles that are allowed; none: all of them."""
+    """The caller. The scopes are the roles that are allowed, none: all; `bot`: bots too."""
     if credentials is None:
         raise RefusedError("unauthorized")
     guard = _guard(request)
-    person = await guard.people.recognise(credentials.credentials)
+    token = credentials.credentials
+    by_key = token.startswith(KEY_PREFIX)
+    person = await (guard.keys if by_key else guard.people).recognise(token)
     guard.rates.count(person.tenant, person.id)
-    if scopes.scopes and person.role.value not in scopes.scopes:
+    roles = [scope for scope in scopes.scopes if scope != BOT]
+    if BOT not in scopes.scopes if by_key else roles and person.role.value not in roles:
         raise RefusedError("forbidden")
-    act_as(AuditActor("agent", person.id))
+    act_as(AuditActor("api_key" if by_key else "agent", person.id))
     request.state.tenant = person.tenant
     request.state.agent = person.id
     return person
@@ -93,6 +101,7 @@ async def require_internal(
         raise RefusedError("unauthorized")
 
 
+PersonOrBot = Annotated[Person, Security(current_person, scopes=[BOT])]
 AnyPerson = Annotated[Person, Security(current_person)]
 SupervisorPerson = Annotated[
     Person, Security(current_person, scopes=[Role.SUPERVISOR.value, Role.ADMIN.value])

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.inbox.api import admin, audit, auth, ledger, me, numbers, platform, sessions, stream
+from services.inbox.api import admin, audit, auth, me, numbers, platform, sessions, stream
+from services.inbox.api import (
+    api_keys as api_key_routes,
+)
 from services.inbox.app.foundation import Closing, Foundation, Part, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.decisions.signing import KeyRule
 from services.inbox.settings import InboxSettings
+from services.inbox.storage.api_keys import ApiKeyStore
 from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
@@ -17,6 +22,7 @@ from services.inbox.storage.ledger import LedgerStore
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore, SessionStore
 from services.inbox.workflows.agents import Agents
+from services.inbox.workflows.api_keys import ApiKeys
 from services.inbox.workflows.directory import Directory
 from services.inbox.workflows.follow_ups import FollowUps
 from services.inbox.workflows.hooks import ConversationHooks
@@ -39,6 +45,7 @@ class PeoplePart:
     part: Part
     people: People
     keys: SigningKeys
+    api_keys: ApiKeys
 
 
 def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
@@ -67,6 +74,14 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         base.directory, session_store, people, base.ids, rule=_session_rule(settings), clock=now
     )
     trail = AuditStore(base.database, kept=settings.audit_retention)
+    api_keys = ApiKeys(
+        ApiKeyStore(base.database),
+        base.directory,
+        creations,
+        base.ids,
+        trail=trail,
+        clock=now,
+    )
     failures = FailureStore(base.database, base.ids, forget=_FORGET_FAILURES)
     signing_in = SigningIn(
         base.directory,
@@ -98,12 +113,13 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
 
     async def prepare() -> None:
-        for store in (base.directory, session_store, failures, trail):
+        for store in (base.directory, session_store, failures, trail, api_keys.store):
             await store.ensure_indexes()
         await rotation.tend()
 
     part = Part(
         routers=(
+            api_key_routes.router(api_keys),
             auth.router(people, signing_in, own_sessions, keys),
             sessions.own_router(signing_in, own_sessions),
             sessions.admin_router(own_sessions),
@@ -123,7 +139,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         run=(base.directory.log.run, follow_ups.run, rotation.run),
         components=(Closing(passwords.close),),
     )
-    return PeoplePart(part, people, keys)
+    return PeoplePart(part, people, keys, api_keys)
 
 
 def _longest_token(settings: InboxSettings) -> timedelta:

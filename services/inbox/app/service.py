@@ -53,6 +53,7 @@ class Service:
             [router for part in parts for router in part.routers],
             guard=Guard(
                 people.people,
+                people.api_keys,
                 platform_token=settings.platform_token,
                 internal_token=settings.internal_token,
                 rates=RateLimits(

@@ -11,6 +11,7 @@ from services.inbox.decisions.lifecycle import (
     Refusal,
     Trigger,
     Viewer,
+    has_left,
     holds,
     holds_already,
     in_queue_of,
@@ -54,9 +55,11 @@ def present(conversation: Conversation | None, viewer: Viewer, epoch: int | None
         return NOT_FOUND
     seen = sees(conversation, viewer)
     if epoch is not None and epoch != conversation.epoch:
-        knew_it = viewer.agent in conversation.holders
+        knew_it = viewer.agent in conversation.holders or has_left(conversation, viewer)
         if seen or knew_it or in_queue_of(conversation, viewer):
             return Refusal("stale_epoch", {"holder": holder_of(conversation)})
+    if has_left(conversation, viewer):
+        return not_holder(conversation)
     return None if seen else NOT_FOUND
 
 
@@ -86,12 +89,12 @@ def judge(
             return Verdict.HOLDS
         if in_queue_of(conversation, viewer):
             return Refusal("already_assigned", {"holder": holder_of(conversation)})
-    refusal = present(conversation, viewer, epoch)
-    if refusal is not None or conversation is None:
-        return refusal or NOT_FOUND
-    refusal = may(conversation, viewer, move.trigger)
-    if refusal is not None:
-        return not_holder(conversation) if refusal.code == "not_holder" else refusal
+    if not exists(conversation, viewer.tenant):
+        return NOT_FOUND
+    if not has_left(conversation, viewer):
+        refusal = _refusal(conversation, viewer, move, epoch)
+        if refusal is not None:
+            return refusal
     if holds_already(conversation, viewer, move):
         return Verdict.HOLDS
     if row_of(conversation, move) is None:
@@ -99,6 +102,15 @@ def judge(
     if move.trigger is Trigger.BOT and not bot:
         return Refusal("no_bot")
     return Verdict.GOES
+
+
+def _refusal(
+    conversation: Conversation, viewer: Viewer, move: Move, epoch: int | None
+) -> Refusal | None:
+    refusal = present(conversation, viewer, epoch) or may(conversation, viewer, move.trigger)
+    if refusal is not None and refusal.code == "not_holder":
+        return not_holder(conversation)
+    return refusal
 
 
 def invalid_transition(conversation: Conversation) -> Refusal:
@@ -134,11 +146,11 @@ def judge_send(
     needs_window: bool,
     now: datetime,
 ) -> Refusal | None:
-    """Whether the viewer may send: the holder of an open chat, to whom may be written."""
+    """Whether the viewer may send: the holder of an open chat or its bot, and it is allowed."""
     refusal = present(conversation, viewer, epoch)
     if refusal is not None or conversation is None:
         return refusal or NOT_FOUND
-    if holder_of(conversation) != viewer.agent:
+    if not viewer.is_bot and holder_of(conversation) != viewer.agent:
         return not_holder(conversation)
     if conversation.contact.blocked:
         return Refusal("blocked")

@@ -13,8 +13,9 @@ from typing import Any
 
 from services.inbox.decisions.episodes import let_go, taken, waited_until
 from services.inbox.model.conversation import ContactSnapshot, Conversation
+from services.inbox.model.events import ActorRef
 from shared.contracts.events import By, EventType
-from shared.contracts.views import Role, Status
+from shared.contracts.views import ActorKind, Role, Status
 from shared.value import evolve
 
 _HOLDERS_KEPT = 10
@@ -149,15 +150,15 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
             )
         case Trigger.ROUTED | Trigger.ACCEPT | Trigger.TRANSFER_AGENT:
             return _held_by(after, move)
-        case Trigger.TRANSFER_TEAM:
-            return evolve(after, assignee=None, team=move.team)
+        case Trigger.TRANSFER_TEAM | Trigger.HANDOFF:
+            return evolve(after, assignee=None, team=move.team or conversation.team)
         case Trigger.RELEASED:
             waiting = conversation.waiting_since or at
             waited = conversation.waited_ms  # the wait goes on
             return evolve(after, assignee=None, team=None, waiting_since=waiting, waited_ms=waited)
         case Trigger.HOLD:
             return evolve(after, assignee=None, held_by_agent=True)
-        case Trigger.HANDOFF | Trigger.HOLDER_LOST | Trigger.BOT:
+        case Trigger.HOLDER_LOST | Trigger.BOT:
             return evolve(after, assignee=None)
         case Trigger.CLOSE | Trigger.BLOCK:
             return evolve(after, closed_at=at)
@@ -201,12 +202,22 @@ def _owes_an_answer(conversation: Conversation) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The person who asks."""
+    """Who asks: a person, or a bot by its key (`numbers`: whose chats it may have)."""
 
     agent: str
     tenant: str
     role: Role
     teams: frozenset[str]
+    numbers: frozenset[str] | None = None
+    name: str | None = None
+
+    @property
+    def is_bot(self) -> bool:
+        return self.numbers is not None
+
+    @property
+    def actor(self) -> ActorRef:
+        return ActorRef(ActorKind.BOT if self.is_bot else ActorKind.AGENT, self.agent)
 
     @property
     def supervises(self) -> bool:
@@ -215,6 +226,8 @@ class Viewer:
 
 def in_queue_of(conversation: Conversation, viewer: Viewer) -> bool:
     """Whether the viewer would see it were it On Hold."""
+    if viewer.is_bot:
+        return False
     return viewer.supervises or conversation.team is None or conversation.team in viewer.teams
 
 
@@ -222,6 +235,8 @@ def sees(conversation: Conversation, viewer: Viewer) -> bool:
     """Own chats; On Hold of own teams or of no team; supervisors all of the tenant."""
     if conversation.tenant != viewer.tenant or conversation.deleted:
         return False
+    if viewer.numbers is not None:
+        return conversation.status is BOT and conversation.number_id in viewer.numbers
     if viewer.supervises:
         return True
     match conversation.status:
@@ -233,13 +248,24 @@ def sees(conversation: Conversation, viewer: Viewer) -> bool:
             return False
 
 
+def has_left(conversation: Conversation, viewer: Viewer) -> bool:
+    """Whether it is a chat of the bot's numbers that is not the bot's (any more)."""
+    return (
+        viewer.numbers is not None
+        and conversation.number_id in viewer.numbers
+        and conversation.status is not BOT
+    )
+
+
 def holds(conversation: Conversation, viewer: Viewer) -> bool:
     """Holder of an open chat, or last holder of a closed one."""
     return conversation.assignee == viewer.agent and conversation.status in (OPEN, CLOSED)
 
 
 def may(conversation: Conversation, viewer: Viewer, trigger: Trigger) -> Refusal | None:
-    """Whether a person who sees the conversation may pull the trigger."""
+    """Whether somebody who sees the conversation may pull the trigger."""
+    if viewer.is_bot:
+        return None if trigger is Trigger.HANDOFF else Refusal("not_holder")
     if viewer.supervises and trigger not in (Trigger.CLOSE, Trigger.ACCEPT):
         return None
     if conversation.status is OPEN and trigger is not Trigger.ACCEPT:

@@ -59,7 +59,9 @@ def compose(
         direction="out",
         type=request.type,
         received_at=now,
-        author=AuthorRef("agent", viewer.agent),
+        author=AuthorRef("bot", viewer.agent, viewer.name)
+        if viewer.is_bot
+        else AuthorRef("agent", viewer.agent),
         text=text,
         media=None if media is None else _media(request, media),
         content=content,
@@ -99,15 +101,18 @@ def _media(request: OutgoingRequest, stored: StoredMedia) -> Media:
 def queue(draft: Draft, message: Message, quoted: Message | None) -> Message:
     """Emits `message.queued`: the message, its command, and what a list shows of it."""
     was = draft.conversation
+    by_bot = message.author.kind == "bot"
+    first = was.first_response_at or draft.now
     event = draft.emit(
         EventType.MESSAGE_QUEUED,
         replace(
             was,
             seq=message.seq,
             last_message=last_line(message),
-            first_response_at=was.first_response_at or draft.now,
+            first_response_at=was.first_response_at if by_bot else first,
+            bot_waits_since=None,
         ),
-        actor=ActorRef(ActorKind.AGENT, message.author.id),
+        actor=ActorRef(ActorKind.BOT if by_bot else ActorKind.AGENT, message.author.id),
         message=message,
         created=True,
         commands=(_send(was, message, message.seq, draft.now, quoted),),

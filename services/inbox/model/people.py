@@ -29,6 +29,8 @@ class Person:
     team_ids: tuple[str, ...]
     session: str | None = None
     """The session that the token is of."""
+    numbers: frozenset[str] | None = None
+    """Of a bot, which calls with a key: whose chats it may have. None: a person."""
 
     @property
     def supervises(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
 from services.inbox.model.conversation import Conversation
+from services.inbox.storage.api_keys import API_KEYS
 from services.inbox.storage.audit import AUDIT
 from services.inbox.storage.catalogue import CATALOGUE
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
@@ -38,6 +39,7 @@ _OF_TENANT = (
     CATALOGUE,
     DRAFTS,
     SEARCH,
+    API_KEYS,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""

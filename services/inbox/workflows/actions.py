@@ -55,8 +55,11 @@ class Actions:
     async def give_to_bot(self, call: Call) -> Conversation:
         return await self._move(call, Trigger.BOT)
 
-    async def hand_off(self, call: Call) -> Conversation:
-        return await self._move(call, Trigger.HANDOFF)
+    async def hand_off(self, call: Call, team: str | None = None) -> Conversation:
+        """Refuses with `unknown_team`."""
+        if team and await self._directory.find(Team, call.viewer.tenant, team) is None:
+            raise _unknown("team")
+        return await self._move(call, Trigger.HANDOFF, team=team)
 
     async def transfer_to_agent(self, call: Call, agent: str, note: str | None) -> Conversation:
         """Refuses with `unknown_agent`; a supervisor's transfer to oneself is the take-over."""

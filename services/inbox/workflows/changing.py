@@ -18,7 +18,6 @@ from services.inbox.model.events import ActorRef
 from services.inbox.model.people import Person
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
-from shared.contracts.views import ActorKind
 from shared.ids import IdHasher
 from shared.mongo.headlog import Change, Head, HeadLog, Step
 
@@ -40,7 +39,7 @@ class Call:
 
     @property
     def actor(self) -> ActorRef:
-        return ActorRef(ActorKind.AGENT, self.viewer.agent)
+        return self.viewer.actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,8 @@ class Changing:
 
 
 def viewer_of(person: Person) -> Viewer:
-    return Viewer(person.id, person.tenant, person.role, frozenset(person.team_ids))
+    teams = frozenset(person.team_ids)
+    return Viewer(person.id, person.tenant, person.role, teams, person.numbers, person.name)
 
 
 def conversation_at(head: Head | None) -> Conversation | None:

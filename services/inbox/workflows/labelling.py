@@ -84,7 +84,7 @@ class Labelling:
         wanted = tuple(dict.fromkeys(labels))
         self._check(viewer, "labels", wanted)
         wish = _Wish(EventType.CONTACT_UPDATED, labels=wanted)
-        return await self._change(viewer.tenant, viewer.agent, contact_id, wish)
+        return await self._change(viewer.tenant, viewer.agent, contact_id, wish, viewer.actor)
 
     async def relabel(
         self, viewer: Viewer, contact_id: str, add: Sequence[str], remove: Sequence[str]
@@ -148,9 +148,11 @@ class Labelling:
 
     # -- the contact
 
-    async def _change(self, tenant: str, agent: str, contact_id: str, wish: _Wish) -> Contact:
+    async def _change(
+        self, tenant: str, agent: str, contact_id: str, wish: _Wish, by: ActorRef | None = None
+    ) -> Contact:
         changing = self._changing
-        actor = ActorRef(ActorKind.AGENT, agent)
+        actor = by or ActorRef(ActorKind.AGENT, agent)
 
         async def decide(head: Head | None) -> Step[Contact]:
             if head is None or head.state["tenant"] != tenant:

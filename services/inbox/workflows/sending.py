@@ -93,6 +93,8 @@ class Sending:
         errors = check(request)
         if errors:
             raise RefusedError("validation", errors=errors)
+        if call.viewer.is_bot and request.type == "reaction":
+            raise invalid("type", "not_allowed")  # a reaction is an agent's or the contact's
         media = await self._find_media(call, request)
         changing = self._changing
         tenant = call.viewer.tenant

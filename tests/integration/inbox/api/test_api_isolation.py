@@ -45,6 +45,7 @@ TABLE: Final = (
 BODIES: Final[Mapping[str, dict[str, str]]] = {
     # Where the smallest body by the schema is none that means something; ids are the caller's own.
     "POST /v1/conversations/{conversation_id}/messages": {"type": "text", "text": "x"},
+    "POST /v1/admin/api-keys": {"number_ids": "{number_id}"},
     "POST /v1/conversations/{conversation_id}/transfer": {"team_id": "{team_id}"},
 }
 NOTHING: Final = {
@@ -209,8 +210,9 @@ async def _strangers(world: World, route: Route, who: str) -> None:
             world.look(route, f"a stranger ({who}) with {kind}", answer)
 
 
-def _meant(route: Route, own: Mapping[str, str]) -> dict[str, str]:
-    return {name: value.format(**own) for name, value in BODIES.get(str(route), {}).items()}
+def _meant(route: Route, own: Mapping[str, str]) -> dict[str, Any]:
+    meant = {name: value.format(**own) for name, value in BODIES.get(str(route), {}).items()}
+    return {name: [value] if name.endswith("_ids") else value for name, value in meant.items()}
 
 
 def _foreign(route: Route, ids: Mapping[str, str]) -> dict[str, Any]:
