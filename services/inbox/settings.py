@@ -47,10 +47,10 @@ class InboxSettings(KafkaSettings, MongoSettings):
     audit_retention: timedelta = timedelta(days=365)
     signing_key_life: timedelta = timedelta(days=90)
     # Shown before it signs: longer than anybody keeps the JWKS (5 minutes) or reads directory.v1.
-    signing_key_announced: timedelta = timedelta(minutes=10)
+    signing_key_announced: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(minutes=2))
     # For each pod; 0 is no limit.
-    calls_per_second: int = Field(default=100, ge=0)
-    calls_per_second_of_tenant: int = Field(default=1000, ge=0)
+    calls_per_second: int = Field(default=200, ge=0)
+    calls_per_second_of_tenant: int = Field(default=2000, ge=0)
     ticket_life: timedelta = timedelta(seconds=30)
     # Bots inside the network: only where the admins of tenants are one's own people.
     bot_private_addresses: bool = False

@@ -17,7 +17,7 @@ from services.inbox.decisions.lockout import (
     wait_seconds,
 )
 from services.inbox.model.audit import ANONYMOUS_ACTOR, AuditActor, AuditRecord
-from services.inbox.model.entities import Agent, Tenant
+from services.inbox.model.entities import PLATFORM, Agent, Tenant
 from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.model.people import Person
 from services.inbox.storage.audit import AuditStore
@@ -29,6 +29,7 @@ from services.inbox.workflows.sessions import Sessions, SignedIn
 from shared.ids import new_id
 
 log = structlog.get_logger()
+_NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,9 @@ class SigningIn:
         return await self._sessions.begin(agent, caller.client)
 
     async def _agent(self, email: str) -> Agent | None:
+        # Both are read for an e-mail of nobody too: the time tells nothing.
         owner = await self._claims.owner("email", email)
-        agent = None if owner is None else await self._directory.find_any(Agent, owner)
+        agent = await self._directory.find_any(Agent, owner or _NOBODY)
         return agent if agent is not None and agent.email == email else None
 
     async def _matches(self, agent: Agent | None, password: str) -> bool:
@@ -152,22 +154,21 @@ class SigningIn:
         }
         for kind, count in locked.items():
             log.warning("sign_in.locked", by=kind.value, failures=count)
-        # What is tried with an e-mail of nobody belongs to no tenant: it is in the log alone.
-        if agent is not None:
-            action = "sign_in.locked_out" if Counted.EMAIL in locked else "sign_in.failed"
-            await self._note(agent, action, ANONYMOUS_ACTOR, caller)
+        action = "sign_in.locked_out" if Counted.EMAIL in locked else "sign_in.failed"
+        await self._note(agent, action, ANONYMOUS_ACTOR, caller)
 
     async def _note(
-        self, agent: Agent, action: str, actor: AuditActor, caller: Caller, **members: str
+        self, agent: Agent | None, action: str, actor: AuditActor, caller: Caller, **members: str
     ) -> None:
+        """Adds to the trail; what is tried with an e-mail of nobody is in the platform's."""
         await self._audit.add(
             AuditRecord(
                 id=new_id(),
-                tenant=agent.tenant,
+                tenant=PLATFORM if agent is None else agent.tenant,
                 at=self._clock(),
                 actor=actor,
                 action=action,
-                target=("agent", agent.id),
+                target=("agent", _NOBODY if agent is None else agent.id),
                 after={"address": network_of(caller.address), **members},
             )
         )

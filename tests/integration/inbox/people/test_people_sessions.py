@@ -8,7 +8,14 @@ import jwt
 import pytest
 
 from services.inbox.settings import InboxSettings
-from tests.integration.inbox.inbox_rig import Answer, Http, Inbox, TenantRig, running
+from tests.integration.inbox.inbox_rig import (
+    Answer,
+    Http,
+    Inbox,
+    TenantRig,
+    eventually,
+    running,
+)
 from tests.support.stack import Addresses
 
 pytestmark = pytest.mark.integration
@@ -175,6 +182,24 @@ async def strict(stack: Addresses, inbox_settings: InboxSettings) -> AsyncIterat
     changed: dict[str, Any] = {"sign_in_failures_per_address": 2, "calls_per_second": 1}
     async with running(InboxSettings(**(inbox_settings.model_dump() | changed))) as made:
         yield made
+
+
+async def test_another_pod_refuses_a_revoked_session_as_soon_as_it_reads_of_it(
+    strict: Inbox,
+) -> None:
+    tenant = await strict.tenant()
+    async with running(strict.settings) as other:
+        elsewhere = other.http.as_(tenant.admin.token)
+        assert (await elsewhere("GET", "/v1/me")).status == 200
+        assert (await tenant.admin("POST", "/v1/auth/logout")).status == 204
+        view = other.service._base.view
+
+        def told() -> bool:
+            agent = view.agent(tenant.id, tenant.admin_id)
+            return agent is not None and bool(agent.revoked_sessions)
+
+        await eventually(told)
+        assert (await elsewhere("GET", "/v1/me")).code == "unauthorized"
 
 
 async def test_an_address_is_locked_out_over_all_emails_and_calls_are_limited(
