@@ -38,12 +38,16 @@ CODES: Final[Mapping[str, int]] = {
     "blocked": 409,
     "invalid_transition": 409,
     "no_bot": 409,
+    "media_failed": 409,
+    "media_pending": 409,
     "not_holder": 409,
     "stale_epoch": 409,
     "template_unavailable": 409,
     "window_closed": 409,
     "version_mismatch": 412,
     "too_large": 413,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     "unknown_agent": 422,
     "unknown_close_reason": 422,
     "unknown_label": 422,
@@ -102,12 +106,15 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """A problem; its parameters are further members."""
+    """A problem; its parameters are further members.
+
+    `status` is the answer's, but of `invalid_transition` it is what the conversation or message is.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     type: str
-    status: int
+    status: int | str
     code: str
 
 
@@ -121,7 +128,10 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these codes, for a route or a router."""
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        by_status.setdefault(CODES[code], []).append(code)
+        # A route's own description of a status takes the place of its router's.
+        known = by_status.setdefault(CODES[code], ["validation"] if CODES[code] == 422 else [])
+        if code not in known:
+            known.append(code)
     return {
         status: {
             "description": f"{http.HTTPStatus(status).phrase}: `{'`, `'.join(names)}`",
@@ -135,6 +145,23 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 def _schema(status: int) -> str:
     return ValidationProblem.__name__ if status == 422 else Problem.__name__
+
+
+def complete(document: dict[str, Any]) -> None:
+    """Adds to an OpenAPI document what any route may answer, and the schemas."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            codes = ["internal"]
+            if "requestBody" in operation:
+                codes.append("too_large")
+            if any("person" in scheme for scheme in operation.get("security", ())):
+                codes.append("rate_limited")
+            for status, described in responses(*codes).items():
+                operation["responses"].setdefault(str(status), described)
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    components.update(schemas())
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
 
 
 def schemas() -> dict[str, Any]:

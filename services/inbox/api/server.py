@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.inbox.api.problems import install, problem, responses, schemas
+from services.inbox.api.problems import complete, install, problem
 from services.inbox.api.security import Guard
 from services.inbox.model.audit import SYSTEM_ACTOR, acting
 from shared.observability.metrics import Metrics
@@ -78,21 +78,12 @@ def create_api(
 
 
 def _describe(api: FastAPI) -> None:
-    limited = responses("rate_limited")[429]
-
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = get_openapi(
                 title=api.title, version=api.version, routes=api.routes, openapi_version="3.1.0"
             )
-            for operations in document["paths"].values():
-                for operation in operations.values():
-                    if any("person" in each for each in operation.get("security", ())):
-                        operation["responses"].setdefault("429", limited)
-            components = document.setdefault("components", {}).setdefault("schemas", {})
-            components.update(schemas())
-            for name in ("HTTPValidationError", "ValidationError"):
-                components.pop(name, None)
+            complete(document)
             api.openapi_schema = document
         return api.openapi_schema
 

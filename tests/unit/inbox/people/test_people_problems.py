@@ -1,5 +1,6 @@
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_a_problem_has_its_members_and_no_prose(code: str) -> None:
         "code": code,
         "limit": 3,
     }
+
+
+def test_the_page_of_problems_is_the_table() -> None:
+    page = (INBOX.parents[1] / "docs" / "contracts" / "problems.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| \S", page, re.MULTILINE)
+    assert {code: int(status) for code, status in rows} == CODES
+
+
+def test_a_routes_own_422_is_also_that_of_every_route() -> None:
+    described = responses("unknown_team")[422]["description"]
+    assert described.endswith(": `validation`, `unknown_team`")
 
 
 def test_codes_of_one_status_share_its_description() -> None:
