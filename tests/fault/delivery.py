@@ -86,7 +86,7 @@ async def run(plan: Plan, stack: Addresses, folder: Path) -> Outcome:
             if turn == plan.kills:
                 break
             enough = rig.told + chance.randrange(len(burst))
-            await holds(lambda enough=enough: rig.told >= enough, 5.0)
+            await rig.has_told(enough, 5.0)
             await asyncio.sleep(chance.uniform(0, 0.05))  # any line of the code
             pod.kill()
             await pod.wait()
@@ -96,15 +96,14 @@ async def run(plan: Plan, stack: Addresses, folder: Path) -> Outcome:
 
 
 async def _be_unreliable(rig: DeliveryRig, seed: int) -> None:
-    for number, fault in enumerate(
-        (
-            {"drop": "after_accept", "ratio": 0.06},
-            {"drop": "before_accept", "ratio": 0.04},
-            {"delay_ms": 1500, "ratio": 0.03},
-            {"http_status": 502, "accept": True, "ratio": 0.04},
-            {"delay_ms": 40},
-        )
-    ):
+    faults: tuple[dict[str, object], ...] = (
+        {"drop": "after_accept", "ratio": 0.06},
+        {"drop": "before_accept", "ratio": 0.04},
+        {"delay_ms": 1500, "ratio": 0.03},
+        {"http_status": 502, "accept": True, "ratio": 0.04},
+        {"delay_ms": 40},
+    )
+    for number, fault in enumerate(faults):
         await rig.control("POST", "/faults", {**fault, "seed": seed + number})
 
 

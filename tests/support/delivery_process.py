@@ -105,6 +105,10 @@ class DeliveryRig:
         """Whether each message had an outcome within the time."""
         return await holds(lambda: all(m in self.outcomes for m in messages), seconds)
 
+    async def has_told(self, outcomes: int, seconds: float) -> bool:
+        """Whether so many outcomes came within the time."""
+        return await holds(lambda: self.told >= outcomes, seconds)
+
     async def on_webhook(self, request: web.Request) -> web.Response:
         """Meta's statuses, as ingest would get them."""
         for entry in orjson.loads(await request.read())["entry"]:

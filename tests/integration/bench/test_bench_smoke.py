@@ -10,6 +10,7 @@ import pytest
 from deploy.local.home import ROOT
 from tests.bench import report
 from tests.bench.__main__ import arguments
+from tests.bench.delivery import Load, measure
 from tests.support.stack import Addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -95,3 +96,10 @@ def test_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]):
 
 def test_parts_are_all_unless_asked():
     assert arguments([]).only.split(",") == list(report.PARTS)
+
+
+async def test_delivery_answers_what_it_is_given(stack: Addresses, tmp_path: Path):
+    result = await measure(Load(rate=60, seconds=1), stack, tmp_path)
+
+    assert (result.sent, result.told, result.unknown) == (60, 60, 0)
+    assert result.statuses == 180
