@@ -1,6 +1,7 @@
 """Calls made from the OpenAPI document, right and wrong ones: every answer is one it describes.
 
-`SEED=4711` repeats the choices of a run, `FUZZ_SECONDS=60` makes it longer; what is found is shown with its `curl`.
+`SEED=4711` repeats the choices of a run, `FUZZ_SECONDS=60` makes it longer; what is found is shown
+with its `curl`.
 """
 
 import asyncio
