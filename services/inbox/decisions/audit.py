@@ -22,10 +22,17 @@ from services.inbox.model.entities import (
 # Only what is named here is shown: a new member is not, until somebody decided that it may be.
 _SHOWN: dict[type[Entity], tuple[str, ...]] = {
     Tenant: ("name", "status"),
-    Number: ("phone_number_id", "display_phone_number", "waba_id", "app_id", "team_id"),
+    Number: (
+        "phone_number_id",
+        "display_phone_number",
+        "waba_id",
+        "app_id",
+        "team_id",
+        "bot_silence_seconds",
+    ),
     Agent: ("email", "name", "role", "team_ids", "capacity", "skills"),
     Team: ("name",),
-    Label: ("name", "color"),
+    Label: ("name", "color", "merged_into"),
 }
 # The webhook of a bot may carry a token: it is sealed with the rest.
 _SECRET: dict[type[Entity], dict[str, str]] = {

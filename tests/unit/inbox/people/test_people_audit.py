@@ -109,7 +109,15 @@ def changed(before: Entity, **members: Any) -> list[Any]:
         pytest.param(
             LABEL,
             {"deleted": True, "name": ""},
-            [("label.deleted", ("label", "1"), {"name": "VIP", "color": None}, {}, ())],
+            [
+                (
+                    "label.deleted",
+                    ("label", "1"),
+                    {"name": "VIP", "color": None, "merged_into": None},
+                    {},
+                    (),
+                )
+            ],
             id="what was deleted",
         ),
         pytest.param(KEYSET, {"keys": [{}]}, [], id="no keys: they are no tenant's"),
