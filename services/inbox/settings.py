@@ -6,13 +6,14 @@ from typing import Annotated
 from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from shared.blobs.settings import BlobSettings
 from shared.kafka.settings import KafkaSettings
 from shared.mongo.client import MongoSettings
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
-class InboxSettings(KafkaSettings, MongoSettings):
+class InboxSettings(KafkaSettings, MongoSettings, BlobSettings):
     """Read from `ATRIO_*`. Secrets have no default.
 
     Without `internal_token` the internal routes are closed. `allowed_origins` is a list with

@@ -101,6 +101,8 @@ async def require_internal(
         raise RefusedError("unauthorized")
 
 
+OptionalCredentials = Annotated[Credentials, Depends(_person_bearer)]
+"""For what may be called with another proof; `current_person` judges them."""
 PersonOrBot = Annotated[Person, Security(current_person, scopes=[BOT])]
 AnyPerson = Annotated[Person, Security(current_person)]
 SupervisorPerson = Annotated[

@@ -105,7 +105,9 @@ class Desk:
         )
 
 
-def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Part]:
+def build_desk(
+    base: Foundation, conversations: Conversations, media: MediaCatalogue
+) -> tuple[Desk, Part]:
     """What people do with conversations."""
     desk = Desk(
         base.database,
@@ -115,6 +117,7 @@ def build_desk(base: Foundation, conversations: Conversations) -> tuple[Desk, Pa
         templates=conversations.templates,
         ids=base.ids,
         clock=now,
+        media=media,
     )
 
     if base.settings.inbox_search:

@@ -14,6 +14,7 @@ from services.inbox.api.server import HttpOptions, create_api
 from services.inbox.app.conversations import build_conversations
 from services.inbox.app.desk import build_desk
 from services.inbox.app.foundation import Closing, Flushing, Foundation
+from services.inbox.app.media import UPLOAD_LIMIT, build_media
 from services.inbox.app.people import build_people
 from services.inbox.app.startup import Startup
 from services.inbox.decisions.rates import Rate
@@ -35,9 +36,10 @@ class Service:
         self._runtime = conversations.runtime
         self.halted = self._runtime.halted
         self.broker = conversations.broker
-        desk, calls = build_desk(base, conversations)
+        library, files = build_media(base, conversations)
+        desk, calls = build_desk(base, conversations, library)
         people = build_people(base, desk.releasing)
-        parts = [people.part, chats, calls]
+        parts = [people.part, chats, calls, files]
         self._startup = Startup(parts, self.halted)
         self._components = Components(
             Closing(base.client.close),
@@ -62,7 +64,11 @@ class Service:
                 ),
             ),
             probes=probe_routes(live=self.dead, ready=self.missing, metrics=base.metrics),
-            options=HttpOptions(settings.allowed_origins, int(settings.inbox_body_limit)),
+            options=HttpOptions(
+                settings.allowed_origins,
+                int(settings.inbox_body_limit),
+                {"/v1/media": UPLOAD_LIMIT},
+            ),
             metrics=base.metrics,
             lifespan=self._lifespan,
         )

@@ -27,7 +27,8 @@ FILENAME = 240
 _MB = 1024 * 1024
 _CAPTIONED = frozenset({"image", "video", "document"})
 _SIZES = {"audio": 16 * _MB, "document": 100 * _MB, "image": 5 * _MB, "video": 16 * _MB}
-_STICKER_SIZE = 500 * 1024
+_STICKER_SIZE = 100 * 1024
+_ANIMATED_STICKER_SIZE = 500 * 1024
 _MIME = {
     "audio": frozenset({"audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"}),
     "image": frozenset({"image/jpeg", "image/png"}),
@@ -79,8 +80,13 @@ def check_media(type_: str, media: StoredMedia, *, voice: bool) -> list[FieldErr
         return [_error("media.id", "not_allowed")]
     if voice and media.mime_type != "audio/ogg":
         return [_error("media.voice", "not_allowed")]
-    limit = _SIZES.get(type_, _STICKER_SIZE)
+    limit = media_limit(type_, animated=media.animated)
     return [_error("media.id", "too_large", limit)] if media.size > limit else []
+
+
+def media_limit(type_: str, *, animated: bool) -> int:
+    """The most bytes that a file of this type may have."""
+    return _SIZES.get(type_, _ANIMATED_STICKER_SIZE if animated else _STICKER_SIZE)
 
 
 def _error(field: str, code: str, limit: int | None = None) -> FieldError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -159,8 +160,13 @@ class _Reader:
         if len(raw) > CONTENT_LIMIT or raw == b'{"truncated":true}':
             body, raw = whatsapp.truncated(body, len(raw)), raw[:0]
         quoted = text(member(item, "context", "id"))
+        key = self._key(wamid)
+        if body.media is not None:
+            # Delivery derives the same id; a client may ask for the file before it is there.
+            media_id = self._ids.of("media", self._tenant, key)
+            body = replace(body, media=replace(body.media, id=media_id))
         return Incoming(
-            id=self._key(wamid),
+            id=key,
             wamid=wamid,
             sent_at=at,
             received_at=self._received_at,

@@ -65,3 +65,4 @@ class StoredMedia:
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
+    animated: bool = False

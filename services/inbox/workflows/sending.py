@@ -17,7 +17,7 @@ from services.inbox.decisions.admission import (
 )
 from services.inbox.decisions.admission import holder_of as holder
 from services.inbox.decisions.fold import MessageIndex
-from services.inbox.decisions.lifecycle import Refusal, sees
+from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
 from services.inbox.decisions.limits import check, check_media
 from services.inbox.decisions.sending import (
     compose,
@@ -43,13 +43,15 @@ _UNSETTLED = (MessageStatus.UNKNOWN, MessageStatus.FAILED)
 class MediaCatalogue(Protocol):
     """The tenant's stored files."""
 
-    async def find(self, tenant: str, media_id: str) -> StoredMedia | None: ...
+    async def find(self, viewer: Viewer, media_id: str) -> StoredMedia | None:
+        """A file that the viewer may send."""
+        ...
 
 
 class NoMedia:
     """There are none."""
 
-    async def find(self, tenant: str, media_id: str) -> StoredMedia | None:  # noqa: ARG002
+    async def find(self, viewer: Viewer, media_id: str) -> StoredMedia | None:  # noqa: ARG002
         return None
 
 
@@ -153,7 +155,7 @@ class Sending:
         choice = request.media
         if choice is None:
             return None
-        found = await self._media.find(call.viewer.tenant, choice.id)
+        found = await self._media.find(call.viewer, choice.id)
         if found is None:
             errors = [{"field": "media.id", "code": "unknown"}]
             raise RefusedError("unknown_media", errors=errors)

@@ -4,9 +4,11 @@ import asyncio
 import base64
 import contextlib
 import json
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -75,7 +77,7 @@ class Http:
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
@@ -193,6 +195,7 @@ async def settings_for(stack: Addresses, prefix: str, database: str) -> InboxSet
         internal_token=INTERNAL_TOKEN,
         allowed_origins=("http://console.test",),
         mongo_min_pool_size=0,
+        home=Path(tempfile.mkdtemp(prefix="atrio-inbox-")),
     )
     await ensure_topics(made, partitions=1)
     return made

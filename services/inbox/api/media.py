@@ -1,0 +1,191 @@
+"""Files: handed in by agents, handed out to who sees them."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.security import SecurityScopes
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from services.inbox.api.bodies import Body
+from services.inbox.api.conversations import as_json
+from services.inbox.api.multipart import FilePart
+from services.inbox.api.problems import problem, responses
+from services.inbox.api.security import AnyPerson, OptionalCredentials, current_person
+from services.inbox.decisions.serving import (
+    OPAQUE,
+    Part,
+    UnsatisfiableError,
+    disposition,
+    is_inline,
+    part_of,
+    safe_filename,
+    served_type,
+)
+from services.inbox.model.media import Upload
+from services.inbox.workflows.changing import viewer_of
+from services.inbox.workflows.library import LINK_LIFE, HeldFile, Library, Link
+from services.inbox.workflows.uploads import Uploads
+
+MediaId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]+$")]
+_HARMLESS = "default-src 'none'; sandbox"
+
+
+class UploadView(BaseModel):
+    """A stored file; sizes and length where its content tells them."""
+
+    id: str
+    mime_type: str
+    size: int
+    sha256: str
+    kind: Literal["audio", "document", "image", "sticker", "video"]
+    filename: str | None
+    width: int | None
+    height: int | None
+    duration_ms: int | None
+
+
+class LinkView(Body):
+    """`url` is relative to this API's own address; anybody who has it can fetch the file."""
+
+    url: str
+    expires_in: int
+
+
+def media_router(uploads: Uploads, library: Library) -> APIRouter:
+    """`/v1/media`."""
+    routes = APIRouter(
+        prefix="/v1/media",
+        tags=["media"],
+        responses=responses("unauthorized", "validation", "unavailable"),
+    )
+    _add_upload(routes, uploads)
+    _add_reads(routes, library)
+    return routes
+
+
+def _add_upload(routes: APIRouter, uploads: Uploads) -> None:
+    @routes.post(
+        "",
+        status_code=201,
+        response_model=UploadView,
+        responses=responses("too_large", "unsupported_media_type"),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["file"],
+                            "properties": {"file": {"type": "string", "format": "binary"}},
+                        }
+                    }
+                },
+            }
+        },
+    )
+    async def upload_media(
+        person: AnyPerson,
+        request: Request,
+        kind: Annotated[Literal["document"] | None, Query()] = None,
+    ) -> Response:
+        part = FilePart(request, "file")
+        await part.open()
+        made = await uploads.take(
+            person, part.filename, part.pieces(), as_document=kind == "document"
+        )
+        return as_json(_view(made), 201)
+
+
+def _view(upload: Upload) -> dict[str, object]:
+    file = upload.file
+    return {
+        "id": file.id,
+        "mime_type": file.mime_type,
+        "size": file.size,
+        "sha256": file.sha256,
+        "kind": upload.kind.value,
+        "filename": file.filename,
+        "width": file.width,
+        "height": file.height,
+        "duration_ms": file.duration_ms,
+    }
+
+
+def _add_reads(routes: APIRouter, library: Library) -> None:
+    @routes.post(
+        "/{media_id}/url",
+        response_model=LinkView,
+        responses=responses("not_found", "media_pending", "media_failed"),
+    )
+    async def sign_media(person: AnyPerson, media_id: MediaId) -> Response:
+        await library.look(viewer_of(person), media_id)
+        made = library.link(person.tenant, media_id)
+        query = f"tenant={made.tenant}&expires={made.expires}&signature={made.signature}"
+        seconds = int(LINK_LIFE.total_seconds())
+        answer = as_json({"url": f"/v1/media/{media_id}?{query}", "expires_in": seconds})
+        answer.headers["cache-control"] = "no-store"
+        return answer
+
+    @routes.get(
+        "/{media_id}",
+        response_class=StreamingResponse,
+        responses=responses("not_found", "media_pending", "media_failed", "range_not_satisfiable"),
+    )
+    async def media(
+        request: Request,
+        credentials: OptionalCredentials,
+        media_id: MediaId,
+        size: Literal["thumb"] | None = None,
+        tenant: Annotated[str | None, Query(max_length=64)] = None,
+        expires: Annotated[int | None, Query(ge=0, le=2**40)] = None,
+        signature: Annotated[str | None, Query(max_length=128)] = None,
+        asked: Annotated[str | None, Header(alias="range")] = None,
+        if_range: Annotated[str | None, Header()] = None,
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        if tenant is not None and expires is not None and signature is not None:
+            file = await library.follow(Link(tenant, expires, signature), media_id)
+        else:
+            person = await current_person(request, SecurityScopes([]), credentials)
+            file = await library.look(viewer_of(person), media_id)
+        if size is not None:
+            file = await library.thumb(file)
+        if if_none_match is not None and file.tag in if_none_match.split(", "):
+            return Response(status_code=304, headers=_headers(file))
+        if if_range is not None and if_range != file.tag:
+            asked = None
+        return await _answer(library, file, asked)
+
+
+async def _answer(library: Library, file: HeldFile, asked: str | None) -> Response:
+    headers = _headers(file)
+    try:
+        part = part_of(asked, file.size)
+    except UnsatisfiableError:
+        refused = problem("range_not_satisfiable")
+        refused.headers["content-range"] = f"bytes */{file.size}"
+        return refused
+    where = part or Part(0, file.size)
+    headers["content-length"] = str(where.end - where.start)
+    if part is not None:
+        headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{file.size}"
+    content = await library.content(file, where.start, where.end)
+    return StreamingResponse(content, 206 if part else 200, headers=headers)
+
+
+def _headers(file: HeldFile) -> dict[str, str]:
+    served = served_type(file.mime_type)
+    headers = {
+        "content-type": "text/plain; charset=utf-8" if served == "text/plain" else served,
+        "content-disposition": disposition(safe_filename(file.filename, served), served),
+        "x-content-type-options": "nosniff",
+        "accept-ranges": "bytes",
+        "etag": file.tag,
+        # Whether one may still see it is asked anew each time; unchanged, it is not sent again.
+        "cache-control": "private, no-cache",
+    }
+    if served == OPAQUE or not is_inline(served):
+        headers["content-security-policy"] = _HARMLESS
+    return headers

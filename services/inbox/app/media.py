@@ -1,0 +1,35 @@
+"""Builds the files' part of the service."""
+
+from __future__ import annotations
+
+from services.inbox.api.media import media_router
+from services.inbox.app.conversations import Conversations
+from services.inbox.app.foundation import Foundation, Part, now
+from services.inbox.decisions.limits import media_limit
+from services.inbox.gateways.pictures import Pictures
+from services.inbox.gateways.sounds import Sounds
+from services.inbox.storage.media import MediaStore
+from services.inbox.workflows.library import Library
+from services.inbox.workflows.uploads import Uploads
+from shared.blobs.store import BlobStore
+
+UPLOAD_LIMIT = media_limit("document", animated=False) + 64 * 1024
+"""Of a whole request: the largest file and what surrounds it."""
+
+
+def build_media(base: Foundation, conversations: Conversations) -> tuple[Library, Part]:
+    """Uploads, downloads, and what the desk sends."""
+    settings = base.settings
+    store = MediaStore(base.database)
+    blobs = BlobStore(settings.media_url, settings.media_folder)
+    pictures = Pictures()
+    library = Library(
+        conversations.log,
+        store,
+        blobs,
+        pictures,
+        secret=settings.key_secret.get_secret_value(),
+        clock=now,
+    )
+    uploads = Uploads(store, blobs, pictures, Sounds(), now)
+    return library, Part(routers=(media_router(uploads, library),), prepare=(store.ensure_indexes,))
