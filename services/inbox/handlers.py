@@ -7,6 +7,7 @@ from datetime import timedelta
 from faststream.kafka import KafkaBroker
 
 from services.inbox.workflows.channels import Channels
+from services.inbox.workflows.holders import Holders
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
 from services.inbox.workflows.searching import Indexing
@@ -26,6 +27,17 @@ def subscribe_search(broker: KafkaBroker, runtime: ConsumerRuntime, indexing: In
         handler=indexing.handle,
         runtime=runtime,
         gather=SEARCH_GATHERS,
+    )
+
+
+def subscribe_presence(broker: KafkaBroker, runtime: ConsumerRuntime, holders: Holders) -> None:
+    """Who has a socket, and who has none any more."""
+    subscribe(
+        broker,
+        topics.AGENT_EVENTS,
+        group=f"{runtime.settings.topic_prefix}atrio-inbox-agents",
+        handler=holders.on_agent_events,
+        runtime=runtime,
     )
 
 

@@ -124,7 +124,7 @@ AGENT_EVENTS = Topic(
     base="agent.events.v1",
     key="agent id",
     owner=("notifier", "inbox"),
-    readers=("routing", "notifier"),
+    readers=("routing", "notifier", "inbox"),
     visibility=Visibility.PUBLIC,
     personal_data=PersonalData.NONE,
     retention=timedelta(days=7),

@@ -32,7 +32,7 @@ READERS = {
     "routing.decisions.v1": {"inbox", "anybody"},
     "whatsapp.outbound.v1": {"delivery"},
     "delivery.events.v1": {"inbox"},
-    "agent.events.v1": {"routing", "notifier"},
+    "agent.events.v1": {"routing", "notifier", "inbox"},
     "contact.events.v1": {"notifier", "anybody"},
     "credentials.v1": {"ingest", "delivery"},
 }

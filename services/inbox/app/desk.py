@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -21,18 +22,20 @@ from services.inbox.api.templates import templates_router
 from services.inbox.api.writing import canned_replies_router, writing_router
 from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, now
-from services.inbox.handlers import subscribe_search
+from services.inbox.handlers import subscribe_presence, subscribe_search
 from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.presence import PresenceStore
 from services.inbox.storage.searching import SearchStore
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
 from services.inbox.workflows.changing import Changing
+from services.inbox.workflows.holders import Holders
 from services.inbox.workflows.labelling import Labelling
 from services.inbox.workflows.notes import Notes
 from services.inbox.workflows.reading import Reading
@@ -79,6 +82,12 @@ class Desk:
         self.actions = Actions(changing, directory, items)
         self.sending = Sending(changing, MessageStore(database), templates, media)
         self.timers = Timers(changing, self.store)
+        self.holders = Holders(
+            changing,
+            self.store,
+            PresenceStore(database),
+            grace=lambda tenant: timedelta(seconds=names.policy(tenant).presence_grace_seconds),
+        )
         self.labelling = Labelling(changing, contacts, self.store)
         self.releasing = Releasing(changing, self.store, self.labelling)
         self.prepare: tuple[Callable[[], Awaitable[None]], ...] = (
@@ -87,6 +96,7 @@ class Desk:
             items.ensure_indexes,
             drafts.ensure_indexes,
             self.search.ensure_indexes,
+            self.holders.presence.ensure_indexes,
         )
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
@@ -127,6 +137,8 @@ def build_desk(
     async def run_timers() -> None:
         # What is due depends on the directory: numbers and policies.
         await base.table.wait_caught_up(timedelta(days=365))
-        await desk.timers.run()
+        await asyncio.gather(desk.timers.run(), desk.holders.run())
+
+    subscribe_presence(conversations.broker, conversations.runtime, desk.holders)
 
     return desk, Part(routers=desk.routers, prepare=desk.prepare, run=(run_timers,))

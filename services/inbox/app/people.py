@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.inbox.api import admin, audit, auth, ledger, me, numbers, platform, sessions, stream
-from services.inbox.api import admin, audit, auth, me, numbers, platform, sessions, stream
 from services.inbox.api import (
     api_keys as api_key_routes,
 )

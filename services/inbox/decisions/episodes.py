@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from services.inbox.model.conversation import Conversation, Tenure
 from services.inbox.model.episode import Episode
@@ -21,6 +22,19 @@ def waited_until(conversation: Conversation, at: datetime) -> int:
     if since is None:
         return conversation.waited_ms
     return conversation.waited_ms + max(0, int((at - since).total_seconds() * 1000))
+
+
+def wait_resumed(conversation: Conversation, at: datetime) -> dict[str, Any]:
+    """The members of a conversation whose wait goes on: its holder took it and was lost.
+
+    The customer has waited all the time, so the wait that was counted is taken back.
+    """
+    since = conversation.waited_since
+    if since is None:
+        return {"waiting_since": at}
+    taken_at = conversation.tenures[-1].since if conversation.tenures else at
+    counted = max(0, int((taken_at - since).total_seconds() * 1000))
+    return {"waiting_since": since, "waited_ms": max(0, conversation.waited_ms - counted)}
 
 
 def let_go(conversation: Conversation, at: datetime) -> tuple[Tenure, ...]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.inbox.decisions.episodes import let_go, taken, waited_until
+from services.inbox.decisions.episodes import let_go, taken, wait_resumed, waited_until
 from services.inbox.model.conversation import ContactSnapshot, Conversation
 from services.inbox.model.events import ActorRef
 from shared.contracts.events import By, EventType
@@ -120,6 +120,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
     at = move.at
     after = evolve(
         conversation,
+        waited_since=conversation.waiting_since if row.to is OPEN else None,
         bot_waits_since=at if row.to is BOT and _owes_an_answer(conversation) else None,
         status=row.to,
         epoch=conversation.epoch + 1,
@@ -159,7 +160,8 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
         case Trigger.HOLD:
             return evolve(after, assignee=None, held_by_agent=True)
         case Trigger.HOLDER_LOST | Trigger.BOT:
-            return evolve(after, assignee=None)
+            lost = move.trigger is Trigger.HOLDER_LOST
+            return evolve(after, assignee=None, **wait_resumed(conversation, at) if lost else {})
         case Trigger.CLOSE | Trigger.BLOCK:
             return evolve(after, closed_at=at)
         case Trigger.DELETE:
@@ -175,7 +177,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
             )
 
 
-_ANEW: dict[str, Any] = {"first_response_at": None, "waited_ms": 0, "tenures": ()}
+_ANEW: dict[str, Any] = {"first_response_at": None, "waited_ms": 0, "tenures": (), "responders": ()}
 """What a new episode begins without."""
 
 
@@ -189,6 +191,15 @@ def _held_by(conversation: Conversation, move: Move) -> Conversation:
         assignee=agent,
         holders=(*others, agent)[-_HOLDERS_KEPT:],
         tenures=taken(conversation, agent, move.at),
+    )
+
+
+def is_lost(conversation: Conversation, agent: str) -> bool:
+    """Whether an agent who is gone holds it and has sent nothing in this episode."""
+    return (
+        conversation.status is OPEN
+        and conversation.assignee == agent
+        and agent not in conversation.responders
     )
 
 

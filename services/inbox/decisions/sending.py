@@ -111,6 +111,7 @@ def queue(draft: Draft, message: Message, quoted: Message | None) -> Message:
             last_message=last_line(message),
             first_response_at=was.first_response_at if by_bot else first,
             bot_waits_since=None,
+            responders=was.responders if by_bot else _and(was.responders, message.author.id),
         ),
         actor=ActorRef(ActorKind.BOT if by_bot else ActorKind.AGENT, message.author.id),
         message=message,
@@ -118,6 +119,10 @@ def queue(draft: Draft, message: Message, quoted: Message | None) -> Message:
         commands=(_send(was, message, message.seq, draft.now, quoted),),
     )
     return event.message or message
+
+
+def _and(responders: tuple[str, ...], agent: str | None) -> tuple[str, ...]:
+    return responders if agent is None or agent in responders else (*responders, agent)
 
 
 def resend(draft: Draft, message: Message, actor: ActorRef, quoted: Message | None) -> Message:

@@ -99,6 +99,10 @@ class Conversation:
     snoozed_until: datetime | None = None
     deleted: bool = False
     answered: tuple[AnsweredKey, ...] = ()
+    responders: tuple[str, ...] = ()
+    """The agents who sent something in this episode."""
+    waited_since: datetime | None = None
+    """Since when it had waited when its present holder took it."""
     bot_waits_since: datetime | None = None
     """Since when the bot owes the customer an answer."""
     window_warned: datetime | None = None

@@ -18,6 +18,7 @@ from services.inbox.storage.drafts import DRAFTS
 from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
 from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
+from services.inbox.storage.presence import PRESENCE
 from services.inbox.storage.sessions import SESSIONS
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
@@ -40,6 +41,7 @@ _OF_TENANT = (
     DRAFTS,
     SEARCH,
     API_KEYS,
+    PRESENCE,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""

@@ -28,7 +28,7 @@ def _status(value: str | None) -> MessageStatus | None:
     return None if value is None else MessageStatus(value)
 
 
-_MOMENTS = ("bot_waits_since", "window_warned", "due_at")
+_MOMENTS = ("bot_waits_since", "window_warned", "waited_since", "due_at")
 """Dates that most conversations are without."""
 
 
@@ -71,6 +71,8 @@ def conversation_document(it: Conversation) -> Document:
         "holders": list(it.holders),
         "deleted": it.deleted,
     }
+    if it.responders:
+        document["responders"] = list(it.responders)
     for name in _MOMENTS:
         moment = getattr(it, name)
         if moment is not None:
@@ -159,6 +161,8 @@ def conversation_of(conversation_id: str, version: int, state: Document) -> Conv
             AnsweredKey(a["key"], a["status"], a["at"], a["message_id"])
             for a in state.get("answered", ())
         ),
+        responders=tuple(state.get("responders", ())),
+        waited_since=state.get("waited_since"),
         bot_waits_since=state.get("bot_waits_since"),
         window_warned=state.get("window_warned"),
         due_at=state.get("due_at"),

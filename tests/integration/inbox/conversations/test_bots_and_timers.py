@@ -2,16 +2,22 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.inbox.app.foundation import now
+from services.inbox.decisions.views import iso
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.presence import PresenceStore
 from services.inbox.workflows.changing import Changing
+from services.inbox.workflows.holders import Holders
 from services.inbox.workflows.timers import Timers
+from shared.contracts.envelope import Envelope
+from shared.contracts.records import InRecord
 from tests.integration.inbox.conversations.office import Member, Office, open_office
 from tests.integration.inbox.inbox_rig import Inbox
 
@@ -145,7 +151,11 @@ class Later:
         changing = Changing(
             office.log(), DirectoryNames(base.view), base.ids, lambda: now() + ahead
         )
-        self.timers = Timers(changing, ConversationStore(base.database))
+        store = ConversationStore(base.database)
+        self.timers = Timers(changing, store)
+        self.holders = Holders(
+            changing, store, PresenceStore(base.database), grace=lambda _: timedelta(seconds=45)
+        )
 
 
 async def commands(office: Office, chat: str) -> list[dict[str, Any]]:
@@ -211,3 +221,60 @@ async def test_window_that_closes_is_told_once_by_the_loop_of_any_pod(office: Of
     await pods[0].timers.settle(chat)
     assert (await types(office, chat)).count("conversation.window_closing") == 1
     assert (await office.document(chat))["due_at"] > now() + timedelta(hours=22)
+
+
+def presence(office: Office, agent: str, sequence: int, *, present: bool, at: datetime) -> InRecord:
+    envelope = Envelope(
+        f"{agent}:{sequence}", "agent.presence", "notifier", iso(at), office.tenant.id, agent
+    )
+    headers = replace(envelope, sequence=sequence).headers()
+    value = {"agent_id": agent, "present": present, "at": iso(at)}
+    return InRecord(
+        "agent.events.v1", 0, 0, agent.encode(), json.dumps(value).encode(), tuple(headers), 0
+    )
+
+
+async def test_agent_who_is_gone_loses_what_they_did_not_answer(office: Office):
+    quiet = await office.arrive(team=office.sales)
+    since = (await office.sue.get(quiet))["waiting_since"]
+    assert (await office.ana.act(quiet, "accept")).status == 200
+    answered = await office.opened_by(office.ana)
+    assert (await office.ana.send(answered)).status == 202
+    others = await office.opened_by(office.bea)
+    gone_at = now()
+    early, *pods = (Later(office, timedelta(seconds=each)).holders for each in (40, 50, 50))
+    await early.on_agent_events(
+        [
+            presence(office, office.ana.id, 7, present=False, at=gone_at),
+            presence(office, office.ana.id, 6, present=True, at=gone_at),
+        ]
+    )
+    await early.settle_due()
+    assert (await office.ana.get(quiet))["status"] == "open"
+    await asyncio.gather(*(pod.settle_due() for pod in pods))
+    lost = await office.sue.get(quiet)
+    assert (lost["status"], lost["waiting_since"], lost["team"]["id"]) == (
+        "on_hold",
+        since,
+        office.sales,
+    )
+    assert (await types(office, quiet)).count("conversation.held") == 1
+    assert [(await office.sue.get(each))["status"] for each in (answered, others)] == ["open"] * 2
+    # A decision of routing that came late is seen the second time; then it is over.
+    assert (await office.sue.act(quiet, "transfer", agent_id=office.ana.id)).status == 200
+    again = Later(office, timedelta(seconds=90)).holders
+    await again.settle_due()
+    assert (await office.sue.get(quiet))["status"] == "on_hold"
+    assert (await office.sue.act(quiet, "transfer", agent_id=office.ana.id)).status == 200
+    await Later(office, timedelta(seconds=300)).holders.settle_due()
+    assert (await office.sue.get(quiet))["status"] == "open"
+
+
+async def test_agent_who_came_back_within_the_grace_keeps_everything(office: Office):
+    chat = await office.opened_by(office.ana)
+    pod = Later(office, timedelta(seconds=60)).holders
+    for sequence, present in ((1, False), (2, True)):
+        record = presence(office, office.ana.id, sequence, present=present, at=now())
+        await pod.on_agent_events([record])
+    await pod.settle_due()
+    assert (await office.ana.get(chat))["status"] == "open"

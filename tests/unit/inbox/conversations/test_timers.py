@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.inbox.decisions.draft import Draft, blank
-from services.inbox.decisions.lifecycle import Move, Trigger
+from services.inbox.decisions.lifecycle import Move, Trigger, is_lost
 from services.inbox.decisions.timers import Terms, next_due, settle, terms_of, with_due
 from services.inbox.model.conversation import ContactSnapshot, Conversation, LastLine
 from services.inbox.model.events import SYSTEM
@@ -128,3 +128,17 @@ def test_bot_that_is_given_a_chat_owes_an_answer_to_an_open_question(
     draft = Draft(conversation(OPEN, assignee="a1", last_message=line), NOW)
     draft.move(Move(Trigger.BOT, NOW), actor=SYSTEM)
     assert draft.conversation.bot_waits_since == owes
+
+
+def test_wait_goes_on_when_the_holder_is_lost():
+    waiting = conversation(Status.ON_HOLD, waiting_since=NOW, opened_at=NOW)
+    draft = Draft(waiting, NOW + 10 * SECOND)
+    draft.move(Move(Trigger.ACCEPT, draft.now, agent="a1"), actor=SYSTEM)
+    assert is_lost(draft.conversation, "a1")
+    assert not is_lost(draft.conversation, "a2")
+    assert not is_lost(replace(draft.conversation, responders=("a1",)), "a1")
+    later = Draft(draft.conversation, NOW + 60 * SECOND)
+    later.move(Move(Trigger.HOLDER_LOST, later.now), actor=SYSTEM)
+    lost = later.conversation
+    assert (lost.status, lost.waiting_since, lost.waited_ms) == (Status.ON_HOLD, NOW, 0)
+    assert lost.assignee is None
