@@ -159,7 +159,10 @@ def _check_rising(what: str, values: Sequence[int], verdict: Verdict) -> None:
 
 
 def _check_sends(recording: Recording, verdict: Verdict) -> None:
-    """An answered send is there once, as answered; one cut off is there wholly or not at all."""
+    """An answered send is there once, as answered; a refused one is not there.
+
+    One that was cut off is there wholly or not at all.
+    """
     stored: dict[tuple[str, str], list[Stored]] = defaultdict(list)
     for one in recording.stored:
         if one.client_id is not None:
@@ -169,6 +172,8 @@ def _check_sends(recording: Recording, verdict: Verdict) -> None:
         copies = stored[send.conversation, send.client_id]
         if len(copies) > 1:
             verdict.add(Kind.DUPLICATED, f"send {send.client_id} is stored {len(copies)} times")
+        if send.refused and copies:
+            verdict.add(Kind.INVENTED, f"send {send.client_id} was refused and is stored")
         if send.message is None or send.seq is None:
             continue
         verdict.acknowledged += 1
@@ -211,19 +216,27 @@ def _check_whatsapp(recording: Recording, verdict: Verdict) -> None:
 def _check_actions(
     recording: Recording, first: dict[tuple[str, int], Told], verdict: Verdict
 ) -> None:
-    """An answered action is in the history as it was answered, and no action took effect twice."""
+    """An answered action is in the history as it was answered, in the order of the answers.
+
+    No action took effect twice, and none that was refused.
+    """
     tried: Counter[tuple[str, str, str]] = Counter()
+    answered: dict[tuple[str, str], list[int]] = defaultdict(list)
     for action in recording.actions:
-        tried[action.conversation, action.agent, action.kind] += 1
+        tried[action.conversation, action.agent, action.kind] += not action.refused
         if action.standing is None:
             continue
         verdict.acknowledged += 1
         told = first.get((action.conversation, action.standing.version))
+        answered[action.agent, action.conversation].append(action.standing.version)
         where = f"{action.kind} of {action.conversation}:{action.standing.version}"
         if told is None:
             verdict.add(Kind.LOST, f"{where} was answered and never told")
         elif told.standing != action.standing:
             verdict.add(Kind.ALTERED, f"{where} was told otherwise")
+    for (agent, conversation), versions in answered.items():
+        if versions != sorted(versions):
+            verdict.add(Kind.OUT_OF_ORDER, f"answers to {agent} went back in {conversation}")
     done: Counter[tuple[str, str, str]] = Counter()
     for told in first.values():
         for kind, event in _TOLD_BY_ACTION.items():

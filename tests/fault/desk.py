@@ -77,9 +77,9 @@ class Desk:
     async def _act(self, kind: str, view: View, body: dict[str, Any] | None = None) -> None:
         key = uuid.uuid4().hex
         path = f"/v1/conversations/{view['id']}/{kind}"
-        status, answer = await self._call(path, body or {}, key)
+        status, answer, tries = await self._call(path, body or {}, key)
         standing = Standing.of(answer) if status == 200 else None
-        refused = 400 <= status < 500
+        refused = 400 <= status < 500 and tries == 1
         self.actions.append(Action(self._person.id, view["id"], kind, standing, refused))
         self.counts[f"{kind} {status}"] += 1
 
@@ -87,24 +87,28 @@ class Desk:
         client_id = uuid.uuid4().hex
         path = f"/v1/conversations/{view['id']}/messages"
         body = {"client_id": client_id, "type": "text", "text": f"answer {len(self.sends)}"}
-        status, answer = await self._call(path, body, None)
+        status, answer, tries = await self._call(path, body, None)
+        refused = 400 <= status < 500 and tries == 1
         message, seq = (answer["id"], answer["seq"]) if status == 202 else (None, None)
         if message is not None:
             self.answered_at[message] = time.monotonic()
-        self.sends.append(Send(self._person.id, view["id"], client_id, message, seq))
+        self.sends.append(Send(self._person.id, view["id"], client_id, message, seq, refused))
         self.counts[f"send {status}"] += 1
 
-    async def _call(self, path: str, body: dict[str, Any], key: str | None) -> tuple[int, Any]:
-        """Two of three calls without an answer are made again until there is one."""
+    async def _call(self, path: str, body: dict[str, Any], key: str | None) -> tuple[int, Any, int]:
+        """The answer and after how many tries it came.
+
+        Two of three calls without an answer are made again until there is one.
+        """
         patient = self._random.random() < 0.67
         pause = 0.1
-        for _ in range(_RETRIES):
+        for tries in range(1, _RETRIES + 1):
             status, answer = await self._person.rest.call("POST", path, body, key=key)
             if status not in _UNANSWERED:
-                return status, answer
+                return status, answer, tries
             self.counts["cut"] += 1
             if not patient:
-                return status, None
+                return status, None, tries
             await asyncio.sleep(pause)
             pause = min(1.0, pause * 2)
-        return 0, None
+        return 0, None, _RETRIES

@@ -155,6 +155,55 @@ def _duplicate_action(it: Recording, rng: random.Random) -> Recording:
     return replace(it, actions=[a for a in it.actions if (a.agent, a.conversation, a.kind) != same])
 
 
+def _refuse_action(it: Recording, rng: random.Random) -> Recording:
+    """What was answered is recorded as refused, and took effect."""
+    known = {(t.conversation, t.version): t for t in it.told}
+    done = rng.choice(
+        [
+            n
+            for n, a in enumerate(it.actions)
+            if a.standing is not None
+            and a.kind != "transfer"
+            and known[a.conversation, a.standing.version].actor == a.agent
+            and known[a.conversation, a.standing.version].type.startswith("conversation.")
+        ]
+    )
+    same = (it.actions[done].agent, it.actions[done].conversation, it.actions[done].kind)
+    return replace(
+        it,
+        actions=[
+            replace(a, standing=None, refused=True)
+            if (a.agent, a.conversation, a.kind) == same
+            else a
+            for a in it.actions
+        ],
+    )
+
+
+def _refuse_send(it: Recording, rng: random.Random) -> Recording:
+    done = rng.choice([n for n, send in enumerate(it.sends) if send.message is not None])
+    sends = list(it.sends)
+    sends[done] = replace(sends[done], message=None, seq=None, refused=True)
+    return replace(it, sends=sends)
+
+
+def _swap_actions(it: Recording, rng: random.Random) -> Recording:
+    """Two answers to one agent about one chat came in the other order."""
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for n, action in enumerate(it.actions):
+        if action.standing is not None:
+            places[action.agent, action.conversation].append(n)
+
+    def version(n: int) -> int:
+        standing = it.actions[n].standing
+        return 0 if standing is None else standing.version
+
+    mine = rng.choice([ns for ns in places.values() if version(ns[0]) < version(ns[-1])])
+    actions = list(it.actions)
+    actions[mine[0]], actions[mine[-1]] = actions[mine[-1]], actions[mine[0]]
+    return replace(it, actions=actions)
+
+
 def _drop_shown(it: Recording, rng: random.Random) -> Recording:
     gone = rng.randrange(len(it.shown))
     return replace(it, shown=it.shown[:gone] + it.shown[gone + 1 :])
@@ -214,6 +263,9 @@ MUTATIONS: Final[Mapping[str, tuple[Mutation, Kind]]] = {
     "swap what was sent": (_swap_delivered, Kind.OUT_OF_ORDER),
     "tell of an action otherwise": (_alter_action, Kind.ALTERED),
     "an action without a call": (_duplicate_action, Kind.DUPLICATED),
+    "do what was refused": (_refuse_action, Kind.DUPLICATED),
+    "store what was refused": (_refuse_send, Kind.INVENTED),
+    "answer actions in another order": (_swap_actions, Kind.OUT_OF_ORDER),
     "drop a shown message": (_drop_shown, Kind.LOST),
     "duplicate a shown message": (_duplicate_shown, Kind.DUPLICATED),
     "forget a reaction": (_forget_reaction, Kind.LOST),

@@ -15,20 +15,25 @@ View = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """An agent's message; `message` and `seq` are None when no 202 was ever seen."""
+    """An agent's message; `message` and `seq` are None when no 202 was ever seen.
+
+    `refused`: its one call was answered 4xx. It must not be there.
+    """
 
     agent: str
     conversation: str
     client_id: str
     message: str | None = None
     seq: int | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """What an agent did with a conversation.
 
-    `standing` is what the 200 said; None when the call was cut off or refused.
+    `standing` is what the 200 said; None when the call was cut off or refused. `refused`: its one
+    call was answered 4xx. A call that was refused when it came again may have been done before.
     """
 
     agent: str
