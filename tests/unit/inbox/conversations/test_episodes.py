@@ -49,9 +49,7 @@ ANA = (Trigger.ACCEPT, 3, "ana")
         pytest.param([WROTE], 10, id="one_wait_that_lasts"),
         pytest.param([WROTE, ANA], 3, id="accepted"),
         pytest.param([WROTE, ANA, (Trigger.HOLD, 5, None)], 8, id="parked_again"),
-        pytest.param(
-            [WROTE, (Trigger.TRANSFER_TEAM, 4, None)], 10, id="team_changes"
-        ),
+        pytest.param([WROTE, (Trigger.TRANSFER_TEAM, 4, None)], 10, id="team_changes"),
         pytest.param([WROTE, (Trigger.RELEASED, 4, None)], 10, id="released_waits_on"),
         pytest.param([WROTE, (Trigger.BOT, 2, None), (Trigger.HANDOFF, 9, None)], 3, id="by_bot"),
     ],
