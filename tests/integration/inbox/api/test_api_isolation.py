@@ -19,7 +19,7 @@ from services.inbox.api.security import AnyPerson
 from services.inbox.storage.conversations import SEARCH
 from services.inbox.storage.directory import COLLECTION as DIRECTORY
 from services.inbox.storage.entries import CONVERSATIONS
-from tests.integration.inbox.conversations.office import Member, Office, open_office
+from tests.integration.inbox.conversations.office import Office, open_office
 from tests.integration.inbox.inbox_rig import (
     DEADLINE_SECONDS,
     INTERNAL_TOKEN,
@@ -33,7 +33,7 @@ from tests.support.api_routes import Route, routes_of
 pytestmark = pytest.mark.integration
 
 ROLES: Final = ("agent", "supervisor", "admin")
-CALLERS: Final = ("nobody", *ROLES, "platform", "internal")
+CALLERS: Final = ("nobody", *ROLES, "bot", "platform", "internal")
 TABLE: Final = (
     # The first that fits: what the route begins with, and who is let in.
     (r"GET /\.well-known/jwks\.json$", CALLERS),
@@ -41,6 +41,9 @@ TABLE: Final = (
     (r"\w+ /internal/v1/", ("internal",)),
     (r"\w+ /v1/platform/", ("platform",)),
     (r"\w+ /v1/admin/", ("admin",)),
+    (r"GET /v1/conversations/{conversation_id}(/messages)?$", (*ROLES, "bot")),
+    (r"POST /v1/conversations/{conversation_id}/(messages|handoff)$", (*ROLES, "bot")),
+    (r"PUT /v1/contacts/{contact_id}/labels$", (*ROLES, "bot")),
     (r"\w+ /v1/", ROLES),
 )
 BODIES: Final[Mapping[str, dict[str, str]]] = {
@@ -89,6 +92,10 @@ class World:
     ids: dict[str, str]
     own: dict[str, str]
     secrets: tuple[str, ...]
+    bot: str
+    """The stranger's key."""
+    other_bot: str
+    """A key of the tenant's own, for another number than the chat's."""
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -100,6 +107,7 @@ class World:
             "nobody": None,
             "platform": PLATFORM_TOKEN,
             "internal": INTERNAL_TOKEN,
+            "bot": self.bot,
             "agent": self.stranger.dora.http.token,
             "supervisor": self.stranger.sue.http.token,
             "admin": self.stranger.tenant.admin.token,
@@ -161,10 +169,12 @@ async def check(world: World) -> list[str]:
                 await _let_in(world, route, who)
             else:
                 await _kept_out(world, route, who, callers)
-        for who in set(ROLES) & set(callers):
+        for who in {*ROLES, "bot"} & set(callers):
             await _strangers(world, route, who)
         if re.match(r"\w+ /v1/(conversations|contacts)/{", str(route)):
-            await _out_of_sight(world, route)
+            await _out_of_sight(world, route, "a colleague", world.victim.carl.http.token)
+            if "bot" in callers:
+                await _out_of_sight(world, route, "a bot", world.other_bot)
     after = await world.kept()
     changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
     if changed:
@@ -183,7 +193,7 @@ async def _let_in(world: World, route: Route, who: str) -> None:
 async def _kept_out(world: World, route: Route, who: str, callers: Iterable[str]) -> None:
     """A whole call on what is there. Who is known here is forbidden it, the others are unknown."""
     answer = await world.call(world.caller(who), route, world.own)
-    known = who in ROLES and bool(set(ROLES) & set(callers))
+    known = who in {*ROLES, "bot"} and bool(set(ROLES) & set(callers))
     expected = (403, "forbidden") if known else (401, "unauthorized")
     if (answer.status, answer.code) != expected:
         world.found(route, who, answer, str(expected[0]))
@@ -230,13 +240,12 @@ def _foreign(route: Route, ids: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-async def _out_of_sight(world: World, route: Route) -> None:
-    """Of the same tenant, on a chat of another team that somebody holds."""
-    colleague: Member = world.victim.carl
+async def _out_of_sight(world: World, route: Route, who: str, token: str | None) -> None:
+    """Of the same tenant, on a chat of another team or number that somebody holds."""
     members = _meant(route, world.ids)
-    answer = await world.call(Http(world.app, colleague.http.token), route, world.ids, **members)
-    world.expect_unseen(route, "a colleague", answer)
-    world.look(route, "a colleague", answer)
+    answer = await world.call(Http(world.app, token), route, world.ids, **members)
+    world.expect_unseen(route, who, answer)
+    world.look(route, who, answer)
 
 
 # -- the world
@@ -294,7 +303,16 @@ async def _world(inbox: Inbox, app: FastAPI) -> World:
     await _complete(stranger, routes, own)
     held = own["conversation_id"]
     assert (await stranger.ana.act(held, "transfer", agent_id=stranger.dora.id)).status == 200
-    return World(app, victim, stranger, ids, own, (secret, *ids.values()))
+    bot = await _key(stranger, stranger.plain)
+    other_bot = await _key(victim, victim.number)
+    return World(app, victim, stranger, ids, own, (secret, *ids.values()), bot, other_bot)
+
+
+async def _key(office: Office, number: str) -> str:
+    body = {"name": "bot", "number_ids": [number]}
+    made = await office.tenant.admin("POST", "/v1/admin/api-keys", body)
+    assert made.status == 201, made.raw
+    return str(made.body["key"])
 
 
 @pytest.fixture
