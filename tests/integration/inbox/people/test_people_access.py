@@ -1,4 +1,5 @@
 import json
+import re
 import uuid
 from typing import Any
 
@@ -191,7 +192,7 @@ async def test_every_route_lets_in_exactly_the_callers_that_openapi_names(
     routes = await _matrix(inbox)
     assert len(routes) > 30
     for method, template, security in routes:
-        path = template.replace("{", "").replace("}", "")
+        path = re.sub(r"{[^}]+}", "0" * 32, template)
         for caller, http in callers.items():
             body = {"surely": "unknown"} if method in {"POST", "PUT", "PATCH"} else None
             answer = await http(method, path, body)
