@@ -1,0 +1,78 @@
+"""Search over what was said: within what one sees, by an index and without a sort."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from services.inbox.app.foundation import now
+from services.inbox.storage.conversations import SEARCH
+from services.inbox.storage.searching import search_query
+from shared.contracts.views import Conversation, Message
+from tests.integration.inbox.conversations.office import Office
+
+
+async def test_messages_are_found_within_what_one_sees(office: Office):
+    chat = await office.opened_by(office.ana, text="¿Cuánto cuesta el CAFÉ de olla?")
+    await office.write(chat, "Quiero dos cafés", "y un cafe con leche")
+    await office.ana.send(chat, text="El café cuesta 30 pesos")
+    theirs = await office.opened_by(office.bea, text="cafe americano")
+    waiting = await office.arrive("cafe helado", team=office.support)
+
+    async def found(who: Any, query: str) -> list[str]:
+        texts: list[str] = []
+        cursor = ""
+        while True:
+            answer = await who("GET", f"/search/messages?limit=2&q={query}{cursor}")
+            assert answer.status == 200, answer.raw
+            for each in answer.body["items"]:
+                assert Conversation.model_validate(each["conversation"])
+                texts.append(Message.model_validate(each["message"]).text or "")
+            if answer.body["next_cursor"] is None:
+                return texts
+            cursor = f"&cursor={answer.body['next_cursor']}"
+
+    everything = [
+        "cafe helado",
+        "cafe americano",
+        "El café cuesta 30 pesos",
+        "y un cafe con leche",
+        "¿Cuánto cuesta el CAFÉ de olla?",
+    ]
+    async with asyncio.timeout(20):
+        while len(await found(office.sue, "cafe")) < len(everything):  # noqa: ASYNC110 - Kafka
+            await asyncio.sleep(0.05)
+    assert await found(office.sue, "Caf%C3%A9") == everything
+    assert await found(office.ana, "cafe") == everything[2:]
+    assert await found(office.carl, "cafe") == ["cafe helado"]
+    assert await found(office.ana, "cuanto%20cafe") == everything[4:]
+    assert await found(office.ana, "caf") == []
+    assert await found(office.ana, f"cafe&conversation={chat}") == everything[2:]
+    hidden = await office.ana("GET", f"/search/messages?q=cafe&conversation={theirs}")
+    assert hidden.status == 404
+    for wrong in ("q=", "q=%20", "q=a", "q=cafe&cursor=x", ""):
+        assert (await office.ana("GET", f"/search/messages?{wrong}")).status == 422
+
+    await office.ana("DELETE", f"/conversations/{chat}")
+    await office.carl.act(waiting, "accept")
+    assert await found(office.sue, "cafe") == everything[:2]
+    assert await found(office.ana, "cafe") == []
+    search = office.base.database[SEARCH]
+    async with asyncio.timeout(20):
+        while await search.find_one({"conversation": chat}):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("words", [["cafe"], ["cuanto", "cafe"]], ids=len)
+@pytest.mark.parametrize("after", [None, (now(), "m1")], ids=["first", "next"])
+async def test_search_has_an_index_and_no_sort(inbox: Any, words: list[str], after: Any):
+    collection = inbox.service._base.database[SEARCH]
+    # An index that never saw two words in one document is planned as if there were none such.
+    known = {"tenant": "t1", "conversation": "c1", "seq": 1, "at": now(), "words": ["a", "b"]}
+    await collection.replace_one({"_id": "m1"}, known, upsert=True)
+    query = search_query("t1", words, within=None, after=after)
+    plan = await collection.find(query).sort([("at", -1), ("_id", -1)]).limit(20).explain()
+    stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+    assert '"COLLSCAN"' not in stages
+    assert '"SORT"' not in stages
