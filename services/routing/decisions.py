@@ -20,6 +20,7 @@ from services.routing.model import (
     Weighed,
 )
 from shared.contracts.directory import Policy
+from shared.contracts.hours import is_open
 from shared.contracts.views import Role
 
 EXPLAINED = 50
@@ -37,6 +38,8 @@ def decide(
         return Park(
             ParkReason.HELD_BY_AGENT, Explanation(policy.strategy, ParkReason.HELD_BY_AGENT)
         )
+    if not is_open(policy.business_hours, now):
+        return Park(ParkReason.OUT_OF_HOURS, Explanation(policy.strategy, ParkReason.OUT_OF_HOURS))
     if policy.strategy == "manual":
         return Park(ParkReason.MANUAL, Explanation(policy.strategy, ParkReason.MANUAL))
     grace = timedelta(seconds=policy.presence_grace_seconds)

@@ -25,6 +25,7 @@ class ParkReason(StrEnum):
 
     MANUAL = "manual"
     HELD_BY_AGENT = "held_by_agent"
+    OUT_OF_HOURS = "out_of_hours"
     NO_AGENTS = "no_agents"
     NOBODY_AVAILABLE = "nobody_available"
     AT_CAPACITY = "at_capacity"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shared.contracts.base import Payload, Time
+from shared.contracts.hours import BusinessHours
 from shared.contracts.views import Role
 
 PLATFORM = "platform"
@@ -106,6 +107,7 @@ class Policy(Payload):
     sticky: bool = False
     presence_grace_seconds: int = Field(default=45, ge=0, le=86_400)
     window_warning_minutes: int = Field(default=60, ge=0, le=1_440)
+    business_hours: BusinessHours | None = None
 
 
 class PolicyEntry(Payload):

@@ -230,6 +230,10 @@ class DecisionType(StrEnum):
     PARK = "routing.park"
 
 
+OUT_OF_HOURS = "out_of_hours"
+"""The reason of a `park` that inbox tells the customer of."""
+
+
 class RoutingDecision(Payload):
     """A decision about one conversation, valid for its (episode, epoch) only.
 

@@ -1,9 +1,10 @@
 """What the admin of a tenant keeps: agents, teams, labels, the policy."""
 
 from typing import Annotated, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Path
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from services.inbox.api.bodies import (
     Body,
@@ -18,6 +19,7 @@ from services.inbox.api.bodies import (
     patch_of,
     to_cursor,
 )
+from services.inbox.api.conversations import encodable
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson, IdempotencyKey
 from services.inbox.api.views import AgentView, LabelView, TeamView
@@ -27,6 +29,7 @@ from services.inbox.workflows.agents import AgentPatch, Agents, NewAgent
 from services.inbox.workflows.directory import Directory, LabelPatch
 from services.inbox.workflows.follow_ups import FollowUps
 from shared.contracts.directory import Policy
+from shared.contracts.hours import Day
 from shared.contracts.views import Role
 
 Skills = Annotated[list[Line], Field(max_length=100)]
@@ -82,6 +85,34 @@ class LabelMerge(Body):
     into: EntityId
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as bad:
+        raise ValueError("not a time zone") from bad
+    return name
+
+
+class ShiftBody(Body):
+    """As `shared.contracts.hours.Shift`; a night is two shifts."""
+
+    days: Annotated[list[Day], Field(min_length=1, max_length=7)]
+    opens: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", examples=["09:00"])]
+    closes: Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$", examples=["18:00"])]
+
+
+class HoursBody(Body):
+    """As `shared.contracts.hours.BusinessHours`."""
+
+    timezone: Annotated[
+        str, Field(min_length=1, max_length=64, examples=["UTC"]), AfterValidator(_zone)
+    ]
+    shifts: Annotated[list[ShiftBody], Field(max_length=50)]
+    text: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(encodable)] | None = (
+        None
+    )
+
+
 class PolicyBody(Body):
     """As `shared.contracts.directory.Policy`; what is absent has its default."""
 
@@ -89,6 +120,7 @@ class PolicyBody(Body):
     sticky: bool = False
     presence_grace_seconds: int = Field(default=45, ge=0, le=86_400)
     window_warning_minutes: int = Field(default=60, ge=0, le=1_440)
+    business_hours: HoursBody | None = None
 
 
 def _router(name: str) -> APIRouter:

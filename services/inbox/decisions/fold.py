@@ -14,7 +14,9 @@ from typing import Any, assert_never
 
 from services.inbox.decisions.draft import Draft, last_line
 from services.inbox.decisions.facts import apply_fact, event_of
+from services.inbox.decisions.hours import closed_message, is_told
 from services.inbox.decisions.lifecycle import Move, Trigger
+from services.inbox.decisions.sending import queue
 from services.inbox.model.conversation import (
     AuthorRef,
     ContactSnapshot,
@@ -23,7 +25,7 @@ from services.inbox.model.conversation import (
     Message,
 )
 from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
-from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item
+from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item, OutOfHours
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By
 from shared.contracts.events import EventType as E
@@ -84,6 +86,7 @@ class Surroundings:
     bot: bool = False
     number_team: str | None = None
     free_slots: Mapping[str, int] = field(default_factory=dict)
+    closed_text: str | None = None
     max_bytes: int = BYTES_PER_CHANGE
 
 
@@ -120,6 +123,8 @@ def fold(
                 fate = _assign(draft, item, around)
             case BotFailure():
                 fate = _give_up(draft, item)
+            case OutOfHours():
+                fate = _tell_hours(draft, item, messages, around)
             case _:
                 assert_never(item)
         fates.append((item, fate))
@@ -290,3 +295,15 @@ def _give_up(draft: Draft, item: BotFailure) -> Fate:
         explanation={"cause": item.cause},
     )
     return Fate.APPLIED
+
+
+def _tell_hours(
+    draft: Draft, item: OutOfHours, messages: MessageIndex, around: Surroundings
+) -> Fate:
+    if around.closed_text is None or not is_told(draft.conversation, item, draft.now):
+        return Fate.REFUSED
+    if messages.get(item.message_id) is not None:
+        return Fate.DUPLICATE
+    message = closed_message(draft.conversation, item, around.closed_text, draft.now)
+    messages.put(queue(draft, message, None))
+    return Fate.STORED

@@ -101,7 +101,8 @@ def _media(request: OutgoingRequest, stored: StoredMedia) -> Media:
 def queue(draft: Draft, message: Message, quoted: Message | None) -> Message:
     """Emits `message.queued`: the message, its command, and what a list shows of it."""
     was = draft.conversation
-    by_bot = message.author.kind == "bot"
+    kind = message.author.kind
+    by_agent = kind == "agent"
     first = was.first_response_at or draft.now
     event = draft.emit(
         EventType.MESSAGE_QUEUED,
@@ -109,11 +110,11 @@ def queue(draft: Draft, message: Message, quoted: Message | None) -> Message:
             was,
             seq=message.seq,
             last_message=last_line(message),
-            first_response_at=was.first_response_at if by_bot else first,
+            first_response_at=first if by_agent else was.first_response_at,
             bot_waits_since=None,
-            responders=was.responders if by_bot else _and(was.responders, message.author.id),
+            responders=_and(was.responders, message.author.id) if by_agent else was.responders,
         ),
-        actor=ActorRef(ActorKind.BOT if by_bot else ActorKind.AGENT, message.author.id),
+        actor=ActorRef(ActorKind(kind), message.author.id),
         message=message,
         created=True,
         commands=(_send(was, message, message.seq, draft.now, quoted),),

@@ -144,4 +144,13 @@ class BotFailure:
     cause: str
 
 
-Item = Incoming | Fact | Assignment | BotFailure
+@value
+class OutOfHours:
+    """Routing found that nobody works; `message_id` is the same for the whole episode."""
+
+    episode: int
+    epoch: int
+    message_id: str
+
+
+Item = Incoming | Fact | Assignment | BotFailure | OutOfHours

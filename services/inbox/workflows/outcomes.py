@@ -8,11 +8,20 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from services.inbox.model.conversation import SendFailure
-from services.inbox.model.items import Assignment, BotFailure, Fact, Item, MediaFact, OutcomeFact
+from services.inbox.model.items import (
+    Assignment,
+    BotFailure,
+    Fact,
+    Item,
+    MediaFact,
+    OutcomeFact,
+    OutOfHours,
+)
 from services.inbox.workflows.writer import ConversationWriter, Work
 from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import PermanentError
 from shared.contracts.events import (
+    OUT_OF_HOURS,
     BotOutcome,
     DecisionType,
     DeliveryEventType,
@@ -53,7 +62,7 @@ class Outcomes:
         await self._handle(records, self._delivery)
 
     async def on_decisions(self, records: Sequence[InRecord]) -> None:
-        """Applies assignments by the rule; a `park` changes no conversation."""
+        """Applies assignments by the rule; who waits out of hours is told so once an episode."""
         await self._handle(records, self._decision)
 
     async def _handle(
@@ -118,9 +127,15 @@ class Outcomes:
             return failed.conversation_id, BotFailure(failed.epoch, failed.reason)
         return None
 
-    @staticmethod
-    def _decision(envelope: Envelope, value: bytes) -> tuple[str, Item] | None:
-        if envelope.type != DecisionType.ASSIGN:
+    def _decision(self, envelope: Envelope, value: bytes) -> tuple[str, Item] | None:
+        if envelope.type not in (DecisionType.ASSIGN, DecisionType.PARK):
             return None
         decision = RoutingDecision.model_validate_json(value)
-        return decision.conversation_id, Assignment(decision)
+        conversation = decision.conversation_id
+        if envelope.type == DecisionType.ASSIGN:
+            return conversation, Assignment(decision)
+        if decision.reason != OUT_OF_HOURS:
+            return None
+        once = f"out_of_hours:{decision.episode}"
+        message_id = self._ids.outgoing_message(envelope.tenant, conversation, once)
+        return conversation, OutOfHours(decision.episode, decision.epoch, message_id)

@@ -16,7 +16,7 @@ from services.inbox.decisions.fold import Fate, Folded, MessageIndex, Surroundin
 from services.inbox.decisions.timers import terms_of, with_due
 from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import ContactSnapshot
-from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item
+from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item, OutOfHours
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
 from services.inbox.storage.messages import MessageStore, overlay
@@ -200,6 +200,8 @@ class ConversationWriter:
                             refs.add(item.reply_key)
                     case Fact():
                         refs.update(item.refs)
+                    case OutOfHours():
+                        ids.add(item.message_id)
                     case Assignment() | BotFailure():
                         pass
         index = MessageIndex(await self._messages.look_up(ids, refs))
@@ -237,6 +239,7 @@ class ConversationWriter:
             )
         else:
             return None
+        policy = self._names.policy(work.tenant)
         number = self._names.number(work.tenant, conversation.number_id)
         folded = fold(
             conversation,
@@ -247,12 +250,13 @@ class ConversationWriter:
                 contact=work.contact or conversation.contact,
                 bot=number.bot if number else False,
                 number_team=number.team_id if number else None,
+                closed_text=policy.business_hours.text if policy.business_hours else None,
                 free_slots=room,
             ),
         )
         self._take_room(folded, room)
         if folded.events:
-            terms = terms_of(number, self._names.policy(work.tenant))
+            terms = terms_of(number, policy)
             folded.conversation = with_due(folded.conversation, terms, now)
         return folded
 

@@ -17,11 +17,13 @@ from services.routing.model import (
     Waiting,
 )
 from shared.contracts.directory import Policy
+from shared.contracts.hours import BusinessHours
 from shared.contracts.views import Role
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=45)
 LEAST_BUSY = Policy(strategy="least_busy")
+SHUT = Policy(strategy="least_busy", business_hours=BusinessHours(timezone="UTC", shifts=[]))
 ROUND_ROBIN = Policy(strategy="round_robin")
 
 
@@ -55,6 +57,20 @@ def agent(name: str, **over: object) -> Candidate:
             [agent("a")],
             ParkReason.HELD_BY_AGENT,
             id="by hand",
+        ),
+        pytest.param(
+            waiting(),
+            SHUT,
+            [agent("a")],
+            ParkReason.OUT_OF_HOURS,
+            id="out of hours beside free ones",
+        ),
+        pytest.param(
+            waiting(),
+            SHUT.model_copy(update={"strategy": "manual"}),
+            [],
+            ParkReason.OUT_OF_HOURS,
+            id="out of hours by hand",
         ),
         pytest.param(waiting(), LEAST_BUSY, [], ParkReason.NO_AGENTS, id="nobody at all"),
         pytest.param(

@@ -41,7 +41,14 @@ async def test_a_tenant_is_set_up_over_http_and_everybody_is_told(tenant: Tenant
         "sticky": True,
         "presence_grace_seconds": 30,
         "window_warning_minutes": 15,
+        "business_hours": {
+            "timezone": "America/Mexico_City",
+            "shifts": [{"days": ["mon", "fri"], "opens": "09:00", "closes": "24:00"}],
+            "text": "Cerrado",
+        },
     }
+    nowhere = {"business_hours": {"timezone": "Mars/Olympus", "shifts": []}}
+    assert (await tenant.admin("PUT", "/v1/admin/policy", nowhere)).code == "validation"
     assert (await tenant.admin("GET", "/v1/admin/policy")).body["strategy"] == "manual"
     assert (await tenant.admin("PUT", "/v1/admin/policy", policy)).body == policy
 
