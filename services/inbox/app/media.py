@@ -8,7 +8,9 @@ from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.decisions.limits import media_limit
 from services.inbox.gateways.pictures import Pictures
 from services.inbox.gateways.sounds import Sounds
+from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
+from services.inbox.workflows.erasing import Erasing
 from services.inbox.workflows.library import Library
 from services.inbox.workflows.uploads import Uploads
 from shared.blobs.store import BlobStore
@@ -32,4 +34,9 @@ def build_media(base: Foundation, conversations: Conversations) -> tuple[Library
         clock=now,
     )
     uploads = Uploads(store, blobs, pictures, Sounds(), now)
-    return library, Part(routers=(media_router(uploads, library),), prepare=(store.ensure_indexes,))
+    erasures = ErasureStore(base.database)
+    return library, Part(
+        routers=(media_router(uploads, library),),
+        prepare=(store.ensure_indexes, erasures.ensure_indexes),
+        run=(Erasing(erasures, store, blobs, now).run,),
+    )

@@ -15,7 +15,7 @@ from services.inbox.storage.catalogue import CATALOGUE
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.drafts import DRAFTS
-from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, MESSAGES
+from services.inbox.storage.entries import ACTIVITIES, CONVERSATIONS, ERASURES, MESSAGES
 from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
 from services.inbox.storage.presence import PRESENCE
@@ -201,8 +201,13 @@ class ConversationStore:
             )
 
     async def erase(self, tenant: str) -> None:
-        """Deletes all that is kept of a tenant's conversations."""
+        """Deletes all that is kept of a tenant's conversations; its files follow (`erasures`)."""
+        at = datetime.now(UTC)
+        note = {"tenant": tenant, "conversation": None, "round": 0, "at": at, "due_at": at}
         with transient_errors():
+            await self._database[ERASURES].update_one(
+                {"_id": f"tenant:{tenant}"}, {"$setOnInsert": note}, upsert=True
+            )
             for name in _OF_TENANT:
                 await self._database[name].delete_many({"tenant": tenant})
 

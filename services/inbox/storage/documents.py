@@ -286,7 +286,7 @@ def _stamp(value: list[Any] | None) -> Stamp | None:
     return None if value is None else Stamp(*value)
 
 
-_MEDIA = (
+MEDIA_MEMBERS = (
     "state",
     "id",
     "whatsapp_id",
@@ -303,4 +303,4 @@ _MEDIA = (
 
 
 def _media_document(media: Media) -> Document:
-    return {name: value for name in _MEDIA if (value := getattr(media, name)) is not None}
+    return {name: value for name in MEDIA_MEMBERS if (value := getattr(media, name)) is not None}

@@ -17,7 +17,7 @@ from services.inbox.decisions.views import (
 from services.inbox.model.audit import AuditActor, AuditRecord
 from services.inbox.model.events import Emitted
 from services.inbox.storage.audit import audit_effects
-from services.inbox.storage.documents import message_document
+from services.inbox.storage.documents import MEDIA_MEMBERS, message_document
 from services.inbox.storage.episode_documents import EPISODES, episode_document
 from shared.contracts import topics
 from shared.contracts.commands import CommandType
@@ -27,12 +27,14 @@ from shared.mongo.headlog import DocumentWrite, Entry, Insert, LogRecord, PatchA
 CONVERSATIONS = "conversations"
 MESSAGES = "messages"
 ACTIVITIES = "activities"
+ERASURES = "erasures"
 SOURCE = "inbox"
 
 _ERASED = (
     "text",
     "content",
-    "media",
+    # Its id and digest stay until the stub goes: the eraser of files goes by them.
+    *(f"media.{name}" for name in MEDIA_MEMBERS if name not in {"state", "id", "sha256"}),
     "raw",
     "reactions",
     "facts",
@@ -132,6 +134,20 @@ def _documents(event: Emitted, names: Names) -> list[DocumentWrite]:
         documents.append(Insert(EPISODES, episode_document(episode, conversation.version)))
     if event.erases_messages:
         documents.extend(audit_effects([_deletion(event)]))
+        documents.append(
+            Insert(
+                ERASURES,
+                {
+                    "_id": f"{conversation.id}:{conversation.version}",
+                    "v": conversation.version,
+                    "tenant": conversation.tenant,
+                    "conversation": conversation.id,
+                    "round": 0,
+                    "at": event.at,
+                    "due_at": event.at,
+                },
+            )
+        )
         documents.append(
             PatchAll(
                 MESSAGES,

@@ -1,0 +1,97 @@
+"""The files of what was deleted go, those that somebody else has stay."""
+
+import asyncio
+import io
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.inbox.app.foundation import now
+from services.inbox.model.conversation import Media
+from services.inbox.model.items import Body
+from services.inbox.storage.erasures import ErasureStore
+from services.inbox.storage.media import MediaStore
+from services.inbox.workflows.erasing import Erasing
+from shared.blobs.store import BlobStore
+from tests.integration.inbox.conversations.office import Member, Office
+from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS
+from tests.support.files import FORM_TYPE, form, picture
+
+pytestmark = pytest.mark.integration
+
+
+def blobs(office: Office) -> BlobStore:
+    return BlobStore("", office.tenant.inbox.settings.media_folder)
+
+
+async def kept(office: Office, digest: str) -> bool:
+    return await blobs(office).size(office.tenant.id, digest) is not None
+
+
+async def until_gone(office: Office, digest: str) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await kept(office, digest):  # noqa: ASYNC110 - another loop erases
+            await asyncio.sleep(0.05)
+
+
+async def uploaded(member: Member, color: str) -> dict[str, Any]:
+    body = form(picture("PNG", (60, 40), color))
+    made = await member("POST", "/media", body, content_type=FORM_TYPE)
+    assert made.status == 201, made.raw
+    return dict(made.body)
+
+
+async def received(office: Office, conversation: str, digest: str) -> None:
+    item = office.incoming((await office.document(conversation))["number"], "")
+    media = Media("ready", office.base.ids.of("m", item.id), size=9, sha256=digest)
+    await office.fold(conversation, [replace(item, body=Body("image", None, media, {}))])
+
+
+async def rounds_later(office: Office, **span: float) -> None:
+    """What a pod does whose clock is that much further."""
+    database = office.base.database
+
+    def clock() -> datetime:
+        return now() + timedelta(**span)
+
+    erasing = Erasing(ErasureStore(database), MediaStore(database), blobs(office), clock)
+    await erasing.erase_due()
+
+
+async def test_a_deleted_chat_takes_its_files_along(shared_office: Office):
+    office = shared_office
+    gone, stays = await office.opened_by(office.ana), await office.opened_by(office.ana)
+    file, both = await uploaded(office.ana, "red"), await uploaded(office.ana, "green")
+    unsent = await uploaded(office.ana, "blue")
+    for chat, media in ((gone, file), (gone, both), (stays, both)):
+        sent = await office.ana.send(chat, type="image", text=None, media={"id": media["id"]})
+        assert sent.status == 202, sent.raw
+    incoming = "ab" * 32
+    await received(office, gone, incoming)
+    await blobs(office).put(office.tenant.id, incoming, io.BytesIO(b"incoming"))
+
+    assert (await office.ana("DELETE", f"/conversations/{gone}")).status == 204
+    await until_gone(office, incoming)
+    assert await kept(office, file["sha256"]), "it could be on its way into another chat"
+    await rounds_later(office, minutes=3)
+    assert not await kept(office, file["sha256"])
+    await rounds_later(office, days=2)
+    assert await office.base.database["erasures"].count_documents({"conversation": gone}) == 0
+    assert await kept(office, both["sha256"])
+    assert await kept(office, unsent["sha256"])
+    assert (await office.ana("GET", f"/media/{both['id']}")).status == 200
+    assert (await office.ana("GET", f"/media/{file['id']}")).code == "not_found"
+
+
+async def test_an_erased_tenant_has_no_files(office: Office):
+    file = await uploaded(office.ana, "red")
+    assert await kept(office, file["sha256"])
+    answer = await office.tenant.inbox.platform(
+        "DELETE", f"/v1/platform/tenants/{office.tenant.id}"
+    )
+    assert answer.status == 204, answer.raw
+    await until_gone(office, file["sha256"])
+    catalogue = office.base.database["media"]
+    assert await catalogue.count_documents({"tenant": office.tenant.id}) == 0
