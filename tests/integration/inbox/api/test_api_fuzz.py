@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Do not use the `random` module"),
 ]
 
-SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "12"))
+SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "10"))
 ROUND: Final = 4
 """Calls of one route before the next one has its turn."""
 NOT_DONE: Final = frozenset(
