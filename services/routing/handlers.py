@@ -84,7 +84,9 @@ def to_change(envelope: Envelope, value: bytes | None) -> Change:
         since = now["waiting_since"]
         held = None
         if envelope.type == EventType.CONVERSATION_HELD:
-            held = data["actor"]["kind"] == ActorKind.AGENT
+            # What an agent takes from a bot waits for everybody.
+            by_hand = data["actor"]["kind"] == ActorKind.AGENT
+            held = by_hand and before["status"] == Status.OPEN
         elif envelope.type == EventType.MESSAGE_RECEIVED:
             held = False
         return Change(

@@ -55,6 +55,11 @@ def test_held_by_hand(kind: str, actor: str, held: bool | None) -> None:
     assert to_change(envelope(kind), payload(actor={"kind": actor})).held is held
 
 
+def test_regression_chat_that_an_agent_took_from_the_bot_is_not_parked() -> None:
+    before = {"status": "bot", "assignee": None, "team": "sales"}
+    assert to_change(envelope("conversation.held"), payload(before=before)).held is False
+
+
 @pytest.mark.parametrize("value", [None, b"{}"], ids=["tombstone", "with a value"])
 def test_deleted_is_closed_by_its_version(value: bytes | None) -> None:
     change = to_change(envelope("conversation.deleted"), value)
