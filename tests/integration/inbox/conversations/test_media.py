@@ -11,13 +11,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 from PIL import Image
 
 from deploy.local.home import ROOT
 from deploy.local.processes import free_port
+from services.inbox.app.foundation import now
+from services.inbox.gateways.pictures import Pictures
+from services.inbox.gateways.sounds import Sounds
 from services.inbox.model.conversation import Media
 from services.inbox.model.items import Body
+from services.inbox.model.people import Person
+from services.inbox.storage.media import MediaStore
+from services.inbox.workflows.uploads import Uploads
+from shared.blobs.store import BlobStore
+from shared.contracts.views import Role
 from shared.testing.graph.server import GraphServer
 from shared.testing.graph.settings import GraphSettings
 from tests.integration.inbox.conversations.office import Member, Office
@@ -286,3 +295,29 @@ async def test_what_is_too_large_is_refused_with_its_limit(shared_office: Office
     broken = await ana("POST", "/media", cut, content_type=FORM_TYPE)
     assert broken.body["errors"] == [{"field": "", "code": "invalid_multipart"}]
     assert (await ana("POST", "/media", {"file": "x"})).code == "validation"
+
+
+async def test_a_large_file_is_never_whole_in_memory(shared_office: Office):
+    office = shared_office
+    database, settings = office.base.database, office.tenant.inbox.settings
+    blobs = BlobStore("", settings.media_folder)
+    uploads = Uploads(MediaStore(database), blobs, Pictures(), Sounds(), now)
+    process = psutil.Process()
+    largest = 0
+
+    async def pieces(number: int) -> AsyncIterator[bytes]:
+        nonlocal largest
+        for _ in range(number):
+            largest = max(largest, process.memory_info().rss)
+            yield b"hola mundo;1\n" * 5041
+
+    person = Person(office.ana.id, office.tenant.id, "Ana", Role.AGENT, ())
+    await uploads.take(person, "small.csv", pieces(10))  # what is loaded once is loaded
+    before = process.memory_info().rss
+    made = await uploads.take(person, "large.csv", pieces(1590))
+    size = 0
+    async for piece in await blobs.stream(office.tenant.id, made.file.sha256):
+        size += len(piece)
+        largest = max(largest, process.memory_info().rss)
+    assert size == made.file.size > 99 * 2**20
+    assert largest - before < 64 * 2**20
