@@ -319,5 +319,6 @@ async def test_a_large_file_is_never_whole_in_memory(shared_office: Office):
     async for piece in await blobs.stream(office.tenant.id, made.file.sha256):
         size += len(piece)
         largest = max(largest, process.memory_info().rss)
+    await blobs.delete(office.tenant.id, made.file.sha256)
     assert size == made.file.size > 99 * 2**20
     assert largest - before < 64 * 2**20
