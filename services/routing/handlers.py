@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -89,6 +89,8 @@ def to_change(envelope: Envelope, value: bytes | None) -> Change:
             held = by_hand and before["status"] == Status.OPEN
         elif envelope.type == EventType.MESSAGE_RECEIVED:
             held = False
+        elif envelope.type == EventType.CONVERSATION_UPDATED:
+            held = _snoozed(data)
         return Change(
             tenant=envelope.tenant,
             id=now["id"],
@@ -104,6 +106,14 @@ def to_change(envelope: Envelope, value: bytes | None) -> Change:
         )
     except (ValueError, KeyError, TypeError) as bad:
         raise PermanentError("bad_payload", type(bad).__name__) from bad
+
+
+def _snoozed(data: Mapping[str, Any]) -> bool | None:
+    """A chat that sleeps waits for its time, as one that is parked by hand."""
+    activity = data.get("activity")
+    if not activity:
+        return None
+    return {"snoozed": True, "woken": False}.get(activity["data"].get("kind", ""))
 
 
 def _deleted(envelope: Envelope) -> Change:

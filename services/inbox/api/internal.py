@@ -20,7 +20,10 @@ from shared.contracts.views import Status
 
 
 class ActiveConversation(Body):
-    """A conversation that is not closed, as its last event left it."""
+    """A conversation that is not closed, as its last event left it.
+
+    `held_by_agent`: parked by hand, or snoozed: routing leaves it alone.
+    """
 
     id: str
     tenant: str
@@ -79,7 +82,7 @@ def _shown(it: Conversation) -> dict[str, Any]:
         "team": it.team,
         "number": it.number_id,
         "waiting_since": None if it.waiting_since is None else iso(it.waiting_since),
-        "held_by_agent": it.held_by_agent,
+        "held_by_agent": it.held_by_agent or it.snoozed_until is not None,
     }
 
 

@@ -55,6 +55,16 @@ def test_held_by_hand(kind: str, actor: str, held: bool | None) -> None:
     assert to_change(envelope(kind), payload(actor={"kind": actor})).held is held
 
 
+@pytest.mark.parametrize(
+    ("kind", "held"), [("snoozed", True), ("woken", False), ("priority", None), (None, None)]
+)
+def test_regression_snoozed_chat_is_parked_until_it_wakes(
+    kind: str | None, held: bool | None
+) -> None:
+    activity = None if kind is None else {"data": {"kind": kind}}
+    assert to_change(envelope("conversation.updated"), payload(activity=activity)).held is held
+
+
 def test_regression_chat_that_an_agent_took_from_the_bot_is_not_parked() -> None:
     before = {"status": "bot", "assignee": None, "team": "sales"}
     assert to_change(envelope("conversation.held"), payload(before=before)).held is False
