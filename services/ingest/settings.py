@@ -33,7 +33,7 @@ class IngestSettings(KafkaSettings):
     ingest_body_timeout: timedelta = timedelta(seconds=10)
     ingest_publish_timeout: timedelta = timedelta(seconds=4)
     # Fuller batches at load for 2 ms of an answer that may take 250.
-    ingest_linger_ms: int = Field(default=5, ge=0, le=100)
+    ingest_linger_ms: int = Field(default=2, ge=0, le=100)
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:

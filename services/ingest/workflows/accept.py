@@ -252,6 +252,7 @@ class AcceptWebhook:
         self._metrics = metrics
         self._timeout = timeout
         self._now = now
+        self._seen: dict[str, int] = {}
         self._items = {kind: metrics.webhook_items.labels(kind.value) for kind in InboundType}
 
     async def __call__(self, body: bytes, source: Source) -> None:
@@ -264,8 +265,12 @@ class AcceptWebhook:
         await self._publisher.publish(found.records, timeout=self._timeout)
         for kind in found.kinds:
             self._items[kind].inc()
+        second = int(now.timestamp())
         for number_id in found.numbers:
-            self._metrics.number_seen.labels(number_id).set(now.timestamp())
+            # To the second: telling it costs more than the rest of the counting.
+            if self._seen.get(number_id) != second:
+                self._seen[number_id] = second
+                self._metrics.number_seen.labels(number_id).set(second)
         if found.reasons:
             for reason in found.reasons:
                 self._metrics.quarantined.labels(reason).inc()
