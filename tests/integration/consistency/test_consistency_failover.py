@@ -66,9 +66,7 @@ Schedule = Callable[[Site], Awaitable[None]]
 
 def _client(url: str) -> Client:
     return create_client(
-        MongoSettings(mongo_url=url, mongo_min_pool_size=0),
-        app_name="consistency",
-        retry_writes=False,
+        MongoSettings(mongo_url=url, mongo_min_pool_size=0), app_name="consistency"
     )
 
 
