@@ -347,7 +347,7 @@ class HeadLog:
         batch, self._to_trim = self._to_trim, {}
         try:
             with transient_errors():
-                await self._trims.bulk_write([trims(batch)], ordered=False)
+                await self._trims.bulk_write(trims(batch), ordered=False)
         except TransientError:
             self._to_trim = {**batch, **self._to_trim}
             raise

@@ -34,11 +34,21 @@ def compare_and_set(change: Change, now: datetime) -> Any:
     return UpdateOne({"_id": change.id}, [{"$replaceWith": replaced}])
 
 
-def trims(versions: Mapping[str, int]) -> UpdateMany:
+_TRIMMED_AT_ONCE = 500
+
+
+def trims(versions: Mapping[str, int]) -> list[UpdateMany]:
     """Takes the entries out of the outboxes of documents that still have these versions.
 
-    One statement: as many as there are documents would cost more than the compare-and-sets did.
+    Few statements: as many as there are documents would cost more than the compare-and-sets did.
+    Not one: each document is looked for in the whole list, which an outage makes long.
     """
+    rows = list(versions.items())
+    places = range(0, len(rows), _TRIMMED_AT_ONCE)
+    return [_trim(dict(rows[place : place + _TRIMMED_AT_ONCE])) for place in places]
+
+
+def _trim(versions: Mapping[str, int]) -> UpdateMany:
     marks = [f"{head_id}:{version}" for head_id, version in versions.items()]
     mark = {"$concat": ["$_id", ":", {"$toString": "$version"}]}
     return UpdateMany(

@@ -15,7 +15,7 @@ from shared.mongo.headlog import (
     Put,
     published,
 )
-from shared.mongo.headlog.operations import merged_writes
+from shared.mongo.headlog.operations import merged_writes, trims
 
 
 def record(version: int, topic: Topic = CONVERSATION_EVENTS, value: bytes | None = b"{}"):
@@ -142,3 +142,12 @@ def test_erasure_comes_behind_the_documents_of_the_same_publication():
     assert [type(operation) for operation in operations] == [InsertOne, UpdateMany]
     assert operations[1]._filter == {"conversation": "c", "v": {"$lt": 9}}
     assert operations[1]._doc == {"$set": {"deleted": True, "v": 9}, "$unset": {"text": ""}}
+
+
+def test_regression_trims_after_an_outage_come_in_short_lists():
+    versions = {f"c{place}": place + 1 for place in range(1201)}
+    statements = trims(versions)
+    ids = [each._filter["_id"]["$in"] for each in statements]
+    assert [len(each) for each in ids] == [500, 500, 201]
+    assert [each for chunk in ids for each in chunk] == list(versions)
+    assert statements[2]._filter["$expr"]["$in"][1][-1] == "c1200:1201"
