@@ -5,7 +5,6 @@ Everything else goes to the application that holds the probes.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.ingest.model import Source
 from services.ingest.storage import Apps
 from shared.contracts.errors import TransientError
+from shared.deadlines import Deadlines
 from shared.observability.metrics import Metrics
 
 PATH = "/webhooks/whatsapp"
@@ -97,6 +97,7 @@ class WebhookApp:
         self._body_seconds = limits.body_timeout.total_seconds()
         self._others = others
         self._allowance = _Allowance(limits.in_flight_bytes)
+        self._deadlines = Deadlines()
         self._told: dict[str, float] = {}
         self._answers = {
             status: metrics.webhooks.labels(str(status))
@@ -185,7 +186,7 @@ class WebhookApp:
 
     async def _read(self, receive: Receive, held: _Held) -> bytes:
         try:
-            async with asyncio.timeout(self._body_seconds):
+            with self._deadlines.within(self._body_seconds):
                 message = await receive()
                 if message.get("more_body", False) or message["type"] != "http.request":
                     return await self._read_on(message, receive, held)

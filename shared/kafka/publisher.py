@@ -27,6 +27,7 @@ from aiokafka.partitioner import murmur2
 from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.records import OutRecord
 from shared.contracts.topics import Topic
+from shared.deadlines import Deadlines
 from shared.kafka.bounded import bounded
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 from shared.observability.metrics import Metrics
@@ -81,6 +82,7 @@ class Publisher:
         self._supervisor: asyncio.Task[None] | None = None
         # By identity (a topic is slow to hash); it is kept, so that its id is not given again.
         self._names: dict[int, tuple[Topic, str]] = {}
+        self._deadlines = Deadlines()
         self.healthy = True
 
     @property
@@ -148,7 +150,7 @@ class Publisher:
         started = time.monotonic()
         acks: list[asyncio.Future[Any]] = []
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
+            with self._deadlines.within(timeout.total_seconds()):
                 for record in records:
                     acks.append(await self._enqueue(record))  # noqa: PERF401 - stop at the first
                 for ack in acks:
