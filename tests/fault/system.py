@@ -23,6 +23,8 @@ _KEPT: Final = {"ATRIO_CACHE"}
 _GIVEN: Final = {
     "ATRIO_GRAPH_KEPT_REQUESTS": "200000",
     "ATRIO_GRAPH_KEPT_MESSAGES": "200000",
+    # A decision that inbox refused keeps its slot for so long, and rest begins after that.
+    "ATRIO_ROUTING_RESERVATION": "PT10S",
 }
 
 
