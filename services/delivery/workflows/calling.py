@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, assert_never
 
-import orjson
 import structlog
 
 from services.delivery.decisions.bodies import UnsendableError, block_body, read_body
@@ -39,16 +37,14 @@ from services.delivery.workflows.accounts import Accounts
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.fetching import Fetcher
 from services.delivery.workflows.numbers import Numbers
-from services.delivery.workflows.telling import RunPublisher, error_json, note_record
+from services.delivery.workflows.running import Runs
+from services.delivery.workflows.telling import RunPublisher, call_event, error_json, note_record
 from shared.contracts.commands import BlockContact, FetchMedia, ReadMessage
-from shared.contracts.envelope import timestamp
 from shared.contracts.errors import TransientError
 from shared.contracts.events import DeliveryEventType
 
 log = structlog.get_logger()
 
-_PER_NUMBER = 16
-_TOTAL = 128
 _WAIT = 1.0
 _READ_AGE = timedelta(hours=1)
 _DATED = frozenset({CallKind.READ, CallKind.TEMPLATES})
@@ -99,9 +95,7 @@ class Calls:
         self._owns = owns
         self._jitter = jitter
         self._known: set[str] = set()
-        self._queue: deque[tuple[CallRecord, EventNote | None]] = deque()
-        self._running: Counter[str] = Counter()
-        self._woken = asyncio.Event()
+        self._runs = Runs(self._run_one)
 
     def offer(self, calls: Sequence[tuple[CallRecord, EventNote | None]]) -> None:
         """Take on open calls; known ones are ignored."""
@@ -109,61 +103,35 @@ class Calls:
             if record.id not in self._known:
                 self._known.add(record.id)
                 wait = self._clock.due(record.due_at) - self._clock.monotonic()
-                self._put(record, event, wait)
+                self._runs.put(record.number_id, (record, event), wait)
 
     def reset(self) -> None:
         """Forget everything, after `run` failed; the partitions are to be loaded anew."""
         self._known.clear()
-        self._queue.clear()
-        self._running.clear()
+        self._runs.clear()
 
     async def run(self) -> None:
         """The loop; each call is a task of its own."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                for _ in range(len(self._queue)):
-                    record, event = self._queue.popleft()
-                    full = self._running.total() >= _TOTAL
-                    if full or self._running[record.number_id] >= _PER_NUMBER:
-                        self._queue.append((record, event))
-                        continue
-                    self._running[record.number_id] += 1
-                    tasks.create_task(self._run_one(record, event))
-                self._woken.clear()
-                await self._woken.wait()
+        await self._runs.run()
 
-    def _put(self, record: CallRecord, event: EventNote | None, wait: float) -> None:
-        if wait > 0:
-            loop = asyncio.get_running_loop()
-            loop.call_later(wait, self._put, record, event, 0.0)
-            return
-        self._queue.append((record, event))
-        self._woken.set()
-
-    async def _run_one(self, record: CallRecord, event: EventNote | None) -> None:
+    async def _run_one(self, call: tuple[CallRecord, EventNote | None]) -> None:
+        record, event = call
         again: float | None = None
-        try:
-            if not self._owns(record.partition):
-                self._known.discard(record.id)
-                return
-            again = await self._step(record, event)
-        except TransientError as error:
-            log.warning("call.held", kind=record.kind.value, error=str(error))
-            again = _WAIT
-        finally:
-            self._running[record.number_id] -= 1
-            self._woken.set()
-        if again is None:
-            self._known.discard(record.id)
-            return
-        # Read again: its state may have moved, or another pod has done it.
+        if self._owns(record.partition):
+            try:
+                again = await self._step(record, event)
+            except TransientError as error:
+                log.warning("call.held", kind=record.kind.value, error=str(error))
+                again = _WAIT
         self._known.discard(record.id)
-        asyncio.get_running_loop().call_later(again, self._reread, record)
+        if again is not None:
+            # Read again: its state may have moved, or another pod has done it.
+            asyncio.get_running_loop().call_later(again, self._reread, record)
 
     def _reread(self, record: CallRecord) -> None:
         if self._owns(record.partition) and record.id not in self._known:
             self._known.add(record.id)
-            self._put(record, None, 0.0)
+            self._runs.put(record.number_id, (record, None))
 
     async def _step(self, record: CallRecord, event: EventNote | None) -> float | None:
         found = await self._records.read([record.id]) if event is None else [(record, event)]
@@ -243,7 +211,7 @@ class Calls:
             "blocked": command.blocked,
             "error": error_json(error),
         }
-        return Ended(self._event(record, kind, value))
+        return Ended(call_event(record, kind, value, self._clock.now()))
 
     async def _fetch(self, record: CallRecord, who: Credentials) -> Ended | Again:
         command = FetchMedia.model_validate_json(record.payload)
@@ -261,7 +229,7 @@ class Calls:
             "number_id": command.number_id,
             **result,
         }
-        return Ended(self._event(record, kind, value))
+        return Ended(call_event(record, kind, value, self._clock.now()))
 
     def _again(self, record: CallRecord, who: Credentials, answer: CallAnswer) -> Again | None:
         """Whether to try once more; None: it is over, well or not."""
@@ -288,20 +256,6 @@ class Calls:
                 return None
             case _ as never:
                 assert_never(never)
-
-    def _event(
-        self, record: CallRecord, kind: DeliveryEventType, value: dict[str, Any]
-    ) -> EventNote:
-        now = self._clock.now()
-        at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        return EventNote(
-            id=f"{record.id}:{kind.value}",
-            type=kind.value,
-            tenant=record.tenant,
-            key=record.key,
-            at=at,
-            value=orjson.dumps({**value, "at": timestamp(at)}),
-        )
 
 
 def _of_the_user(answer: CallAnswer) -> CallAnswer:

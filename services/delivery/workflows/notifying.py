@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
-import orjson
 import structlog
 
 from services.delivery.decisions.bots import body_of, headers, judge, webhook_id
@@ -19,16 +16,14 @@ from services.delivery.model import BotDone, BotFailed, BotLater, CallRecord, Ev
 from services.delivery.storage import CallRecords
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.numbers import Numbers
-from services.delivery.workflows.telling import RunPublisher, note_record
+from services.delivery.workflows.running import Runs
+from services.delivery.workflows.telling import RunPublisher, call_event, note_record
 from shared.contracts.commands import NotifyBot
-from shared.contracts.envelope import timestamp
 from shared.contracts.errors import TransientError
 from shared.contracts.events import DeliveryEventType
 
 log = structlog.get_logger()
 
-_PER_NUMBER = 16
-_TOTAL = 128
 _WAIT = 1.0
 _Chat = tuple[str, str]
 
@@ -68,9 +63,7 @@ class Bots:
         self._owns = owns
         self._jitter = jitter
         self._lanes: dict[_Chat, _Lane] = {}
-        self._queue: deque[_Chat] = deque()
-        self._running: Counter[str] = Counter()
-        self._woken = asyncio.Event()
+        self._runs = Runs(self._run_one)
 
     def offer(self, calls: Sequence[tuple[CallRecord, EventNote | None]]) -> None:
         """Take on open notices; known ones are ignored."""
@@ -79,42 +72,24 @@ class Bots:
             lane = self._lanes.get(chat)
             if lane is None:
                 lane = self._lanes[chat] = _Lane()
-                self._put(chat, self._clock.due(record.due_at) - self._clock.monotonic())
+                wait = self._clock.due(record.due_at) - self._clock.monotonic()
+                self._runs.put(record.number_id, chat, wait)
             lane.waiting.setdefault(record.id, (record, event))
 
     def reset(self) -> None:
         """Forget everything, after `run` failed; the partitions are to be loaded anew."""
         self._lanes.clear()
-        self._queue.clear()
-        self._running.clear()
+        self._runs.clear()
 
     async def run(self) -> None:
         """The loop; each attempt is a task of its own."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                for _ in range(len(self._queue)):
-                    chat = self._queue.popleft()
-                    lane = self._lanes.get(chat)
-                    if lane is None or lane.busy:
-                        continue
-                    number = lane.first()[0].number_id
-                    if self._running.total() >= _TOTAL or self._running[number] >= _PER_NUMBER:
-                        self._queue.append(chat)
-                        continue
-                    self._running[number] += 1
-                    lane.busy = True
-                    tasks.create_task(self._run_one(chat, lane, number))
-                self._woken.clear()
-                await self._woken.wait()
+        await self._runs.run()
 
-    def _put(self, chat: _Chat, wait: float) -> None:
-        if wait > 0:
-            asyncio.get_running_loop().call_later(wait, self._put, chat, 0.0)
-            return
-        self._queue.append(chat)
-        self._woken.set()
-
-    async def _run_one(self, chat: _Chat, lane: _Lane, number: str) -> None:
+    async def _run_one(self, chat: _Chat) -> None:
+        lane = self._lanes.get(chat)
+        if lane is None or lane.busy:
+            return  # a delay of before a reset
+        lane.busy = True
         record, event = lane.first()
         wait = 0.0
         try:
@@ -126,13 +101,11 @@ class Bots:
             log.warning("bot.held", error=str(error))
             wait = _WAIT
         finally:
-            self._running[number] -= 1
             lane.busy = False
-            self._woken.set()
         if self._lanes.get(chat) is not lane:
             return  # reset meanwhile
         if lane.waiting:
-            self._put(chat, wait)
+            self._runs.put(lane.first()[0].number_id, chat, wait)
         else:
             del self._lanes[chat]
 
@@ -213,24 +186,14 @@ class Bots:
 def failed_event(record: CallRecord, reason: str, now: datetime) -> EventNote:
     """`bot.failed` of a notice."""
     command = _command(record)
-    at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    kind = DeliveryEventType.BOT_FAILED
     value = {
         "conversation_id": command.conversation_id,
         "number_id": command.number_id,
         "epoch": command.epoch,
         "version": command.version,
         "reason": reason,
-        "at": timestamp(at),
     }
-    return EventNote(
-        id=f"{record.id}:{kind.value}",
-        type=kind.value,
-        tenant=record.tenant,
-        key=record.key,
-        at=at,
-        value=orjson.dumps(value),
-    )
+    return call_event(record, DeliveryEventType.BOT_FAILED, value, now)
 
 
 def _command(record: CallRecord) -> NotifyBot:

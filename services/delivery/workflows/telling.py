@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import orjson
 import structlog
 
-from services.delivery.model import ErrorNote, EventNote, FaultPoint, Finished, SendStatus
+from services.delivery.model import (
+    CallRecord,
+    ErrorNote,
+    EventNote,
+    FaultPoint,
+    Finished,
+    SendStatus,
+)
 from services.delivery.storage import SendRecords
 from services.delivery.workflows.clock import Batches, Clock
 from shared.contracts import topics
@@ -75,6 +82,21 @@ def send_event(ended: Finished) -> OutRecord:
     )
     return OutRecord(
         topics.DELIVERY_EVENTS, ended.conversation_id.encode(), value, envelope.headers()
+    )
+
+
+def call_event(
+    record: CallRecord, kind: DeliveryEventType, value: dict[str, Any], now: datetime
+) -> EventNote:
+    """The event of a call's end. Times are the store's: milliseconds."""
+    at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return EventNote(
+        id=f"{record.id}:{kind.value}",
+        type=kind.value,
+        tenant=record.tenant,
+        key=record.key,
+        at=at,
+        value=orjson.dumps({**value, "at": timestamp(at)}),
     )
 
 
