@@ -182,6 +182,7 @@ class Engine:
             clock=clock,
             owns=self.ownership.owns,
             jitter=jitter,
+            metrics=metrics,
         )
         self.intake = Intake(
             sends=self.sends,
@@ -235,7 +236,8 @@ class Service:
     def __init__(self, settings: DeliverySettings) -> None:
         kafka, mongo = KafkaSettings(), MongoSettings()
         self.metrics = Metrics()
-        self._client = create_client(mongo, app_name="atrio-delivery")
+        # What was not surely written is read or written again: see docs/decisions/0005 and 0060.
+        self._client = create_client(mongo, app_name="atrio-delivery", retry_writes=False)
         publisher = Publisher(kafka, client_id="atrio-delivery", metrics=self.metrics)
         self._engine = engine = Engine(
             settings,

@@ -98,7 +98,7 @@ OPEN = frozenset({SendStatus.QUEUED, SendStatus.RETRY, SendStatus.STARTED})
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to POST one record once: `token` is new for every claim."""
+    """The right to POST one record once: no record ever sees the same `token` in two claims."""
 
     id: str
     tenant: str
@@ -272,6 +272,7 @@ class CallKind(StrEnum):
     FETCH = "media.fetch"
     BLOCK = "contact.block"
     TEMPLATES = "templates.sync"
+    RESUME = "number.resume"
     BOT = "bot.notify"
 
 

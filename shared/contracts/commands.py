@@ -19,6 +19,7 @@ class CommandType(StrEnum):
     MEDIA_FETCH = "media.fetch"
     CONTACT_BLOCK = "contact.block"
     TEMPLATES_SYNC = "templates.sync"
+    NUMBER_RESUME = "number.resume"
     BOT_NOTIFY = "bot.notify"
 
 
@@ -100,6 +101,16 @@ class SyncTemplates(Payload):
     number_id: str
 
 
+class ResumeNumber(Payload):
+    """`number.resume`: send again from a stopped number, although nothing else says it may.
+
+    `stopped_at` is the `at` of the `number.stopped` that is meant: a later stop stays.
+    """
+
+    number_id: str
+    stopped_at: Time
+
+
 class NotifyBot(Payload):
     """`bot.notify`: one event of a chat in status `bot`, for the number's bot.
 
@@ -122,5 +133,6 @@ COMMANDS: dict[str, type[Payload]] = {
     CommandType.MEDIA_FETCH.value: FetchMedia,
     CommandType.CONTACT_BLOCK.value: BlockContact,
     CommandType.TEMPLATES_SYNC.value: SyncTemplates,
+    CommandType.NUMBER_RESUME.value: ResumeNumber,
     CommandType.BOT_NOTIFY.value: NotifyBot,
 }

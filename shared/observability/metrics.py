@@ -137,6 +137,9 @@ class Metrics:
         self.account_checks = self._counter("account_checks", "Looks at WABAs.", "kind", "outcome")
         # Alarm: nothing is sent from these numbers; most causes need an admin (see the runbook).
         self.numbers_stopped = self._gauge("numbers_stopped", "Numbers stopped now.", "reason")
+        # Tenants' bots: `outcome` is told, later, or failed, which costs the bot its chat.
+        self.bot_calls = self._counter("bot_calls", "Attempts to tell a bot.", "outcome")
+        self.bot_seconds = self._histogram("bot_call_duration_seconds", "POST to a bot's answer.")
         self.media = self._counter("media", "Media transfers.", "direction", "outcome")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:

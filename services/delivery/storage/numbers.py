@@ -17,9 +17,9 @@ class StoppedNumbers:
         self._numbers = database["numbers"]
 
     async def stop(self, stop: Stop, event: EventNote) -> bool:
-        """Keep a stop with its event; False when the number is stopped already."""
+        """Keep a stop with its event; False when the number is stopped by another one."""
         document: Document = {
-            "_id": f"{stop.tenant}/{stop.number_id}",
+            **_key(stop),
             "tenant": stop.tenant,
             "number": stop.number_id,
             "reason": stop.reason,
@@ -27,23 +27,29 @@ class StoppedNumbers:
             "at": stop.at,
             "version": stop.version,
             "until": stop.until,
+            "event": _fields(event),
         }
         with transient_errors():
             try:
                 await self._numbers.insert_one(document)
             except DuplicateKeyError:
-                return False
-            await self._keep(event)
+                # The answer to the same insert may have been lost.
+                return await self._numbers.find_one({**_key(stop), "at": stop.at}) is not None
         return True
+
+    async def find(self, tenant: str, number_id: str, at: datetime) -> Stop | None:
+        """The stop of that moment, if it is not over."""
+        query = {"_id": f"{tenant}/{number_id}", "at": at}
+        with transient_errors():
+            found = await self._numbers.find_one(query)
+        return None if found is None else _stop(found)
 
     async def resume(self, stop: Stop, event: EventNote) -> bool:
         """Forget this stop, and keep its event; False when another pod did it before."""
         with transient_errors():
             # The event first: after the removal nobody would know that it is missing.
             await self._keep(event)
-            result = await self._numbers.delete_one(
-                {"_id": f"{stop.tenant}/{stop.number_id}", "at": stop.at}
-            )
+            result = await self._numbers.delete_one({**_key(stop), "at": stop.at})
         return result.deleted_count == 1
 
     async def all(self) -> tuple[list[Stop], list[EventNote]]:
@@ -54,14 +60,26 @@ class StoppedNumbers:
         return stops, [EventNote(*d["event"]) for d in found if "event" in d]
 
     async def produced(self, event: EventNote) -> None:
+        """Forget the event: that of a stop lies in the stop, others by themselves."""
         with transient_errors():
             await self._numbers.delete_one({"_id": f"event:{event.id}"})
+            await self._numbers.update_one(
+                {"_id": f"{event.tenant}/{event.key}", "event.0": event.id},
+                {"$unset": {"event": True}},
+            )
 
     async def _keep(self, event: EventNote) -> None:
-        fields = [event.id, event.type, event.tenant, event.key, event.at, event.value]
         await self._numbers.update_one(
-            {"_id": f"event:{event.id}"}, {"$setOnInsert": {"event": fields}}, upsert=True
+            {"_id": f"event:{event.id}"}, {"$setOnInsert": {"event": _fields(event)}}, upsert=True
         )
+
+
+def _key(stop: Stop) -> Document:
+    return {"_id": f"{stop.tenant}/{stop.number_id}"}
+
+
+def _fields(event: EventNote) -> list[object]:
+    return [event.id, event.type, event.tenant, event.key, event.at, event.value]
 
 
 def _stop(d: Document) -> Stop:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection as Some
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import IndexModel, UpdateOne
+from pymongo import IndexModel, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from services.delivery.decisions.states import sources, target
@@ -100,26 +101,30 @@ class SendRecords:
     async def claim(self, claims: Sequence[Claim]) -> set[str]:
         """Start these attempts; returns the ids that were won. Only their callers may POST.
 
-        The time of the claim is the server's: leases are judged by one clock.
+        The time of the claim is the server's: leases are judged by one clock. Claims with the
+        same attempt and token are one statement: MongoDB's price is that of the statement.
         """
+        groups: defaultdict[tuple[str, int, str], list[str]] = defaultdict(list)
+        for c in claims:
+            groups[c.tenant, c.attempt, c.token].append(c.id)
         writes = [
-            UpdateOne(
+            UpdateMany(
                 {
-                    "_id": c.id,
-                    "tenant": c.tenant,
-                    "attempt": c.attempt - 1,
+                    "_id": {"$in": ids},
+                    "tenant": tenant,
+                    "attempt": attempt - 1,
                     "status": {"$in": _values(sources(Trigger.CLAIM))},
                 },
                 {
                     "$set": {
                         "status": target(Trigger.CLAIM).value,
-                        "attempt": c.attempt,
-                        "token": c.token,
+                        "attempt": attempt,
+                        "token": token,
                     },
                     "$currentDate": {"claimed_at": True},
                 },
             )
-            for c in claims
+            for (tenant, attempt, token), ids in groups.items()
         ]
         with transient_errors():
             result = await self._sends.bulk_write(writes, ordered=False)
@@ -190,12 +195,15 @@ class SendRecords:
 
     async def clear_events(self, produced: Sequence[Finished]) -> None:
         """Note that these events are produced. A loss of this write only repeats an event."""
+        groups: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
+        for f in produced:
+            groups[f.tenant, f.status.value, f.attempt].append(f.id)
         writes = [
-            UpdateOne(
-                {"_id": f.id, "tenant": f.tenant, "status": f.status.value, "attempt": f.attempt},
+            UpdateMany(
+                {"_id": {"$in": ids}, "tenant": tenant, "status": status, "attempt": attempt},
                 {"$unset": {"event": True}},
             )
-            for f in produced
+            for (tenant, status, attempt), ids in groups.items()
         ]
         with transient_errors():
             await self._lazy.bulk_write(writes, ordered=False)

@@ -39,7 +39,7 @@ from services.delivery.workflows.fetching import Fetcher
 from services.delivery.workflows.numbers import Numbers
 from services.delivery.workflows.running import Runs
 from services.delivery.workflows.telling import RunPublisher, call_event, error_json, note_record
-from shared.contracts.commands import BlockContact, FetchMedia, ReadMessage
+from shared.contracts.commands import BlockContact, FetchMedia, ReadMessage, ResumeNumber
 from shared.contracts.errors import TransientError
 from shared.contracts.events import DeliveryEventType
 
@@ -138,7 +138,9 @@ class Calls:
         if not found:
             return None
         record, event = found[0]
-        if event is None:
+        if record.kind is CallKind.RESUME:
+            await self._resume(record)
+        elif event is None:
             who = self._numbers.credentials(record.tenant, record.number_id)
             stopped = self._schedule.is_stopped(record.tenant, record.number_id)
             if (who is None or stopped) and not self._is_stale(record):
@@ -173,10 +175,14 @@ class Calls:
             case CallKind.TEMPLATES:
                 answer = await self._accounts.sync_for(record, who)
                 return self._again(record, who, answer) or Ended()
-            case CallKind.BOT:
-                raise ValueError("bots are told by `notifying`")
+            case CallKind.BOT | CallKind.RESUME:
+                raise ValueError("no call to Graph")
             case _ as never:
                 assert_never(never)
+
+    async def _resume(self, record: CallRecord) -> None:
+        command = ResumeNumber.model_validate_json(record.payload)
+        await self._numbers.resume(record.tenant, command.number_id, command.stopped_at)
 
     async def _read(self, record: CallRecord, who: Credentials) -> Ended | Again:
         if self._is_stale(record):

@@ -12,7 +12,14 @@ import structlog
 from services.delivery.decisions.bots import body_of, headers, judge, webhook_id
 from services.delivery.decisions.schedule import Schedule
 from services.delivery.gateways.bots import BotHooks
-from services.delivery.model import BotDone, BotFailed, BotLater, CallRecord, EventNote
+from services.delivery.model import (
+    BotDone,
+    BotFailed,
+    BotLater,
+    BotVerdict,
+    CallRecord,
+    EventNote,
+)
 from services.delivery.storage import CallRecords
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.numbers import Numbers
@@ -21,10 +28,16 @@ from services.delivery.workflows.telling import RunPublisher, call_event, note_r
 from shared.contracts.commands import NotifyBot
 from shared.contracts.errors import TransientError
 from shared.contracts.events import DeliveryEventType
+from shared.observability.metrics import Metrics
 
 log = structlog.get_logger()
 
 _WAIT = 1.0
+_OUTCOMES: dict[type[BotVerdict], str] = {
+    BotDone: "told",
+    BotLater: "later",
+    BotFailed: "failed",
+}
 _Chat = tuple[str, str]
 
 
@@ -53,6 +66,7 @@ class Bots:
         clock: Clock,
         owns: Callable[[int], bool],
         jitter: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._records = records
         self._schedule = schedule
@@ -62,6 +76,7 @@ class Bots:
         self._clock = clock
         self._owns = owns
         self._jitter = jitter
+        self._metrics = metrics
         self._lanes: dict[_Chat, _Lane] = {}
         self._runs = Runs(self._run_one)
 
@@ -170,8 +185,11 @@ class Bots:
             head = headers(hook.secrets(now), webhook_id(command), now, body)
         except ValueError:
             return BotFailed("bad_secret")
+        asked = self._clock.monotonic()
         answer = await self._hooks.post(hook.url, body, head)
+        self._metrics.bot_seconds.observe(self._clock.monotonic() - asked)
         verdict = judge(answer, retries=record.retries, jitter=self._jitter)
+        self._metrics.bot_calls.labels(_OUTCOMES[type(verdict)]).inc()
         if not isinstance(verdict, BotDone):
             log.warning(
                 "bot.failed" if isinstance(verdict, BotFailed) else "bot.postponed",

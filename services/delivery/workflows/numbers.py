@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from services.delivery.model import (
 )
 from services.delivery.storage import StoppedNumbers
 from services.delivery.workflows.clock import Clock
-from services.delivery.workflows.telling import RunPublisher, error_json, note_record
+from services.delivery.workflows.telling import RunPublisher, note_record, number_event
 from shared.contracts.base import Payload
 from shared.contracts.directory import (
     CredentialsEntry,
@@ -36,9 +36,8 @@ from shared.contracts.directory import (
     TenantEntry,
     split_directory_key,
 )
-from shared.contracts.envelope import read_envelope, timestamp
+from shared.contracts.envelope import read_envelope
 from shared.contracts.errors import PermanentError, TransientError
-from shared.contracts.events import DeliveryEventType
 from shared.contracts.records import InRecord
 from shared.observability.metrics import Metrics
 from shared.sealing import Sealer, SealError
@@ -89,6 +88,7 @@ class Numbers:
         self._tenants: dict[str, int] = {}
         self._stops: dict[Key, Stop] = {}
         self._unwritten: list[tuple[Stop, bool]] = []
+        self._writing = asyncio.Lock()
         self._levels: dict[Key, float] = {}
         self._counted: set[str] = set()
         self._changed = asyncio.Event()
@@ -215,6 +215,18 @@ class Numbers:
         self._unwritten.append((stop, True))
         self._tell()
 
+    async def resume(self, tenant: str, number_id: str, stopped_at: datetime) -> None:
+        """End the stop of that moment, whichever pod made it; durably. Nothing when it is over.
+
+        Raises TransientError when the store is away: to be called again.
+        """
+        stop = self._stops.get((tenant, number_id))
+        if stop is None or stop.at != stopped_at:
+            stop = await self._stopped.find(tenant, number_id, stopped_at)
+        if stop is not None:
+            self._resume(stop)
+            await self._write()
+
     def resume_now(self, tenant: str, number_id: str) -> bool:
         """An operator says that the cause is gone; False when the number is not stopped."""
         stop = self._stops.get((tenant, number_id))
@@ -233,6 +245,8 @@ class Numbers:
 
     def _resume(self, stop: Stop) -> None:
         self._forget_stop(stop)
+        if (stop, False) in self._unwritten:
+            return
         log.info("number.resumed", tenant=stop.tenant, number=stop.number_id)
         self._unwritten.append((stop, False))
         self._tell()
@@ -297,16 +311,17 @@ class Numbers:
                 self._resume(stop)
 
     async def _write(self) -> None:
-        while self._unwritten:
-            stop, stopped = self._unwritten[0]
-            note = self._note(stop, stopped=stopped)
-            if stopped:
-                new = await self._stopped.stop(stop, note)
-            else:
-                new = await self._stopped.resume(stop, note)
-            self._unwritten.pop(0)
-            if new:
-                await self._produce([note])
+        async with self._writing:
+            while self._unwritten:
+                stop, stopped = self._unwritten[0]
+                note = number_event(stop, self._clock.now(), stopped=stopped)
+                if stopped:
+                    new = await self._stopped.stop(stop, note)
+                else:
+                    new = await self._stopped.resume(stop, note)
+                self._unwritten.pop(0)
+                if new:
+                    await self._produce([note])
 
     async def _produce(self, events: list[EventNote]) -> None:
         if not events:
@@ -315,26 +330,6 @@ class Numbers:
         for event, durable in zip(events, acked, strict=True):
             if durable:
                 await self._stopped.produced(event)
-
-    def _note(self, stop: Stop, *, stopped: bool) -> EventNote:
-        kind = DeliveryEventType.NUMBER_STOPPED if stopped else DeliveryEventType.NUMBER_RESUMED
-        at = stop.at if stopped else self._clock.now()
-        value = {
-            "number_id": stop.number_id,
-            "at": timestamp(at),
-            "error": error_json(stop.error) if stopped else None,
-            "reason": stop.reason if stopped else None,
-            "until": timestamp(stop.until) if stopped and stop.until is not None else None,
-        }
-        stamp = int(stop.at.timestamp() * 1000)
-        return EventNote(
-            id=f"{stop.number_id}:{kind.value}:{stamp}",
-            type=kind.value,
-            tenant=stop.tenant,
-            key=stop.number_id,
-            at=at,
-            value=orjson.dumps(value),
-        )
 
     async def follow_levels(self) -> None:
         """The loop that asks for the throughput level of the numbers in use, each hour."""

@@ -178,7 +178,8 @@ class Sender:
 
     async def _claim(self, batch: list[SendRecord]) -> None:
         started = self._clock.monotonic()
-        claims = {r.id: Claim(r.id, r.tenant, r.attempt + 1, self._new_token()) for r in batch}
+        token = self._new_token()
+        claims = {r.id: Claim(r.id, r.tenant, r.attempt + 1, token) for r in batch}
         self._mine.update(claims)
         await self._faults.reach(FaultPoint.CLAIM_BEFORE)
         try:

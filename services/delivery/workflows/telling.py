@@ -17,6 +17,7 @@ from services.delivery.model import (
     FaultPoint,
     Finished,
     SendStatus,
+    Stop,
 )
 from services.delivery.storage import SendRecords
 from services.delivery.workflows.clock import Batches, Clock
@@ -97,6 +98,28 @@ def call_event(
         key=record.key,
         at=at,
         value=orjson.dumps({**value, "at": timestamp(at)}),
+    )
+
+
+def number_event(stop: Stop, now: datetime, *, stopped: bool) -> EventNote:
+    """`number.stopped` of a stop, or `number.resumed` of its end."""
+    kind = DeliveryEventType.NUMBER_STOPPED if stopped else DeliveryEventType.NUMBER_RESUMED
+    at = stop.at if stopped else now
+    value = {
+        "number_id": stop.number_id,
+        "at": timestamp(at),
+        "error": error_json(stop.error) if stopped else None,
+        "reason": stop.reason if stopped else None,
+        "until": timestamp(stop.until) if stopped and stop.until is not None else None,
+    }
+    stamp = int(stop.at.timestamp() * 1000)
+    return EventNote(
+        id=f"{stop.number_id}:{kind.value}:{stamp}",
+        type=kind.value,
+        tenant=stop.tenant,
+        key=stop.number_id,
+        at=at,
+        value=orjson.dumps(value),
     )
 
 

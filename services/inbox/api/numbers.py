@@ -26,6 +26,7 @@ from services.inbox.model.entities import Number
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.workflows.numbers import Bot, Known, NewNumber, NumberPatch, Numbers
+from services.inbox.workflows.resuming import Resuming
 from shared.contracts.base import Time
 from shared.contracts.directory import AppSecrets
 from shared.contracts.views import MessageError
@@ -77,7 +78,7 @@ class SendingView(BaseModel):
     """Whether messages go out of a number.
 
     `limited`: not until `until`, then by itself. `stopped`: not until somebody ends the `cause`
-    (a new token resumes at once). `error` is WhatsApp's own.
+    (a new token resumes at once, so does `POST .../resume`). `error` is WhatsApp's own.
     """
 
     state: Literal["ok", "limited", "stopped"]
@@ -117,7 +118,9 @@ def _patch(body: NumberChange) -> NumberPatch:
     return cast("NumberPatch", members)
 
 
-def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -> APIRouter:
+def router(
+    numbers: Numbers, directory: DirectoryStore, states: SendingStates, resuming: Resuming
+) -> APIRouter:
     """`/v1/admin/numbers`."""
 
     async def shown(*found: Number) -> list[AdminNumber]:
@@ -166,6 +169,14 @@ def router(numbers: Numbers, directory: DirectoryStore, states: SendingStates) -
         person: AdminPerson, number_id: PathId, body: NumberChange
     ) -> AdminNumber:
         return await told(await numbers.change(person.tenant, number_id, _patch(body)))
+
+    @routes.post("/{number_id}/resume", status_code=202)
+    async def resume_number(person: AdminPerson, number_id: PathId) -> AdminNumber:
+        """Try again now: the cause is mended at Meta. `sending` changes once messages go out.
+
+        If WhatsApp refuses again, the number stops again. Nothing happens when it is not stopped.
+        """
+        return (await shown(await resuming.ask(person.tenant, number_id)))[0]
 
     @routes.post("/{number_id}/bot/secret", responses=responses("no_bot"))
     async def rotate_bot_secret(person: AdminPerson, number_id: PathId) -> BotSecretView:

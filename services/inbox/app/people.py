@@ -29,6 +29,7 @@ from services.inbox.workflows.keyset import KeyRotation
 from services.inbox.workflows.numbers import Numbers
 from services.inbox.workflows.people import People
 from services.inbox.workflows.requests import Creations
+from services.inbox.workflows.resuming import Resuming
 from services.inbox.workflows.sessions import SessionRule, Sessions
 from services.inbox.workflows.signing_in import SigningIn
 from services.inbox.workflows.tenants import Tenants
@@ -110,6 +111,8 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         clock=now,
         private_addresses=settings.bot_private_addresses,
     )
+    states = SendingStates(base.database)
+    resuming = Resuming(base.directory, states, base.publisher, trail=trail, clock=now)
 
     async def prepare() -> None:
         for store in (base.directory, session_store, failures, trail, api_keys.store):
@@ -128,7 +131,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             admin.teams_router(entities, base.directory, follow_ups),
             admin.labels_router(entities, base.directory, follow_ups),
             admin.policy_router(entities),
-            numbers.router(own_numbers, base.directory, SendingStates(base.database)),
+            numbers.router(own_numbers, base.directory, states, resuming),
             platform.router(tenants, base.directory),
             platform.keys_router(keys, rotation),
             audit.router(trail, base.view),

@@ -7,6 +7,7 @@ holds never goes away within a version.
 
 from __future__ import annotations
 
+from services.inbox.workflows.resuming import resume_command
 from services.inbox.workflows.templates import sync_command
 from shared.contracts.records import OutRecord
 from tests.contracts.samples.conversations import contact_records, conversation_records
@@ -27,4 +28,5 @@ async def records() -> list[OutRecord]:
         *routing_records(),
         *await delivery_records(),
         sync_command("tenant-1", "number-1", AT),
+        resume_command("tenant-1", "number-1", AT, AT),
     ]

@@ -22,8 +22,7 @@ from services.delivery.workflows.accounts import synced_records
 from services.delivery.workflows.calling import Calls, Ended
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.notifying import failed_event
-from services.delivery.workflows.numbers import Numbers
-from services.delivery.workflows.telling import note_record, send_event
+from services.delivery.workflows.telling import note_record, number_event, send_event
 from shared.contracts.envelope import timestamp
 from shared.contracts.records import OutRecord
 
@@ -132,19 +131,9 @@ BLOCK = {
 
 
 def numbers() -> list[OutRecord]:
-    nothing = cast("Any", None)
-    who = Numbers(
-        sealer=nothing,
-        schedule=nothing,
-        stopped=nothing,
-        publisher=nothing,
-        graph=nothing,
-        clock=StoppedClock(),
-        standard_rate=80,
-    )
     error = ErrorNote(190, "Access token has expired", None)
     stop = Stop("tenant-1", "number-1", "token", error, AT, 1)
-    return [note_record(who._note(stop, stopped=stopped)) for stopped in (True, False)]
+    return [note_record(number_event(stop, AT, stopped=stopped)) for stopped in (True, False)]
 
 
 def bot_failed() -> OutRecord:

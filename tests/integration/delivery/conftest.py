@@ -31,7 +31,8 @@ async def graph(graph_server: GraphServer) -> AsyncIterator[GraphControl]:
 
 @pytest.fixture
 async def database(stack: Addresses, mongo_db: str) -> AsyncIterator[Database]:
-    client = create_client(MongoSettings(mongo_url=stack.mongo_url), app_name="delivery-tests")
+    settings = MongoSettings(mongo_url=stack.mongo_url)
+    client = create_client(settings, app_name="delivery-tests", retry_writes=False)
     yield client[mongo_db]
     await client.drop_database(mongo_db)
     client.close()

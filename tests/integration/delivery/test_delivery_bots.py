@@ -135,6 +135,8 @@ async def test_bot_is_told_in_order_signed_and_again_until_it_took_it(talking: P
     }
     await finished(talking)
     assert not talking.log.records
+    calls = talking.engine.metrics.bot_calls
+    assert [calls.labels(each)._value.get() for each in ("told", "later", "failed")] == [5, 1, 0]
 
 
 @pytest.mark.parametrize(

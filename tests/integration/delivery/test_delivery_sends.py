@@ -2,9 +2,10 @@ import asyncio
 
 import pytest
 
-from services.delivery.model import FaultPoint
+from services.delivery.model import FaultPoint, Stop
 from shared.contracts.envelope import timestamp
 from shared.contracts.events import SendOutcome
+from shared.contracts.records import InRecord
 from shared.kafka.failure import BEHIND
 from shared.mongo.client import Database
 from tests.integration.delivery.conftest import MakePod
@@ -215,6 +216,33 @@ async def test_operator_resumes_a_number_whose_cause_needs_no_new_token(
     assert pod.engine.numbers.resume_now("acme", NUMBER)
     assert not pod.engine.numbers.resume_now("acme", NUMBER)
     await until(lambda: events.outcomes("m1") == ["send.accepted"])
+
+
+async def test_admin_ends_the_stop_that_was_meant_and_no_later_one(
+    pod: Pod, graph: GraphControl, events: Log, database: Database
+):
+    await graph.fault(error=131042, times=2)
+    await pod.take_in(send("m1", 1))
+    await until(lambda: events.events("number.stopped"))
+    (first,) = pod.engine.numbers.stops()
+
+    def resume(stop: Stop) -> InRecord:
+        asked = {"number_id": NUMBER, "stopped_at": timestamp(stop.at)}
+        return in_record("number.resume", asked, key=NUMBER)
+
+    await pod.take_in(resume(first))
+    await until(lambda: len(events.events("number.stopped")) == 2)
+    assert len(events.events("number.resumed")) == 1
+    (second,) = pod.engine.numbers.stops()
+    assert second.at > first.at
+    await pod.take_in(resume(first))
+    async with asyncio.timeout(8):
+        while await database["calls"].count_documents({"open": True}):  # noqa: ASYNC110 - a poll
+            await asyncio.sleep(0.02)
+    assert pod.engine.numbers.stops() == [second]
+    await pod.take_in(resume(second))
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+    assert await database["numbers"].count_documents({"number": NUMBER}) == 0
 
 
 async def test_refusal_of_a_replaced_token_does_not_stop_the_number(

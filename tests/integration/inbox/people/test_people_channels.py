@@ -66,11 +66,31 @@ async def test_a_stopped_number_shows_its_cause_until_it_goes_on(tenant: TenantR
 
     await told(resumed, 2)
     await becomes(shown, lambda sending: sending == ok)
+    path = f"/v1/admin/numbers/{number['id']}/resume"
+    assert (await tenant.admin("POST", path)).status == 202  # it sends: nothing is asked for
     # Told again, late: it is older than what is known.
     await told(stopped, 1, error=error, reason="token_invalid")
     await told(stopped, 3, reason="spam_limit", until=T0 + timedelta(hours=2))
     await becomes(shown, lambda sending: sending["state"] == "limited")
     assert (await shown())["until"] == "2026-06-01T14:00:00.000Z"
+
+    _, agent = await tenant.agent()
+    assert (await agent("POST", path)).status == 403
+    assert (await tenant.admin("POST", path.replace(number["id"], "00"))).status == 404
+    asked = await tenant.admin("POST", path)
+    assert (asked.status, asked.body["sending"]["state"]) == (202, "limited")
+    async with TopicReader(tenant.inbox.settings, OUTBOUND) as reader:
+        await reader.until(lambda r: number["id"] in [key for key, _, _ in r.records])
+    ((value, headers),) = [(v, h) for key, v, h in reader.records if key == number["id"]]
+    stop = {"number_id": number["id"], "stopped_at": "2026-06-01T12:03:00.000Z"}
+    assert json.loads(value or b"") == stop
+    assert headers["ce_type"] == b"atrio.number.resume.v1"
+    (noted,) = (await tenant.admin("GET", "/v1/admin/audit?action=number.resume_asked")).body[
+        "items"
+    ]
+    assert noted["actor"]["id"] == tenant.admin_id
+    assert noted["target"] == {"kind": "number", "id": number["id"]}
+    assert noted["before"] == {"sending": "limited", "cause": "spam_limit"}
 
 
 def template(name: str, **members: Any) -> dict[str, Any]:
