@@ -2,6 +2,7 @@
 
 import fractions
 import io
+import struct
 
 import av
 from PIL import Image
@@ -22,10 +23,20 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
-def recording(container: str, codec: str, layout: str = "mono", pieces: int = 50) -> bytes:
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+"""How Safari writes an MP4 while it records."""
+
+
+def recording(
+    container: str,
+    codec: str,
+    layout: str = "mono",
+    pieces: int = 50,
+    options: dict[str, str] | None = None,
+) -> bytes:
     """A second of silence, as a browser or a phone records it."""
     out = io.BytesIO()
-    with av.open(out, mode="w", format=container) as target:
+    with av.open(out, mode="w", format=container, options=options or {}) as target:
         track = target.add_stream(codec, rate=48_000, layout=layout)
         for number in range(pieces):
             frame = av.AudioFrame(
@@ -39,6 +50,33 @@ def recording(container: str, codec: str, layout: str = "mono", pieces: int = 50
             target.mux(track.encode(frame))
         target.mux(track.encode(None))
     return out.getvalue()
+
+
+def film(turned: int = 0) -> bytes:
+    """Two seconds of black, 320 pixels wide and 240 high before it is turned by degrees."""
+    out = io.BytesIO()
+    with av.open(out, mode="w", format="mp4") as target:
+        track = target.add_stream("libx264", rate=10)
+        track.width, track.height, track.pix_fmt = 320, 240, "yuv420p"
+        if turned:
+            track.set_display_rotation(turned)
+        for number in range(20):
+            frame = av.VideoFrame(320, 240, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.pts = number
+            target.mux(track.encode(frame))
+        target.mux(track.encode(None))
+    return out.getvalue()
+
+
+def boasting(samples: int) -> bytes:
+    """A kilobyte of MP4 that says it has so many samples."""
+    told = bytearray(recording("mp4", "aac"))
+    struct.pack_into(">II", told, told.find(b"stsz") + 8, 1, samples)
+    struct.pack_into(">II", told, told.find(b"stts") + 12, samples, 1024)
+    struct.pack_into(">III", told, told.find(b"stsc") + 12, 1, samples, 1)
+    return bytes(told)
 
 
 def form(content: bytes, filename: str = "file", told: str = "application/x-lie") -> bytes:

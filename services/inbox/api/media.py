@@ -22,7 +22,7 @@ from services.inbox.decisions.serving import (
     safe_filename,
     served_type,
 )
-from services.inbox.model.media import Upload
+from services.inbox.model.media import Asked, Upload
 from services.inbox.workflows.changing import viewer_of
 from services.inbox.workflows.library import LINK_LIFE, HeldFile, Library, Link
 from services.inbox.workflows.uploads import Uploads
@@ -88,13 +88,12 @@ def _add_upload(routes: APIRouter, uploads: Uploads) -> None:
     async def upload_media(
         person: AnyPerson,
         request: Request,
-        kind: Annotated[Literal["document"] | None, Query()] = None,
+        kind: Annotated[Literal["document", "voice"] | None, Query()] = None,
     ) -> Response:
         part = FilePart(request, "file")
         await part.open()
-        made = await uploads.take(
-            person, part.filename, part.pieces(), as_document=kind == "document"
-        )
+        asked = Asked(kind) if kind else None
+        made = await uploads.take(person, part.filename, part.pieces(), asked=asked)
         return as_json(_view(made), 201)
 
 

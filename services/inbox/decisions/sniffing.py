@@ -7,8 +7,9 @@ types: developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from services.inbox.model.media import Kind
+from services.inbox.model.media import Asked, Kind
 
 HEAD = 4096
 """How many of the first bytes are looked at."""
@@ -109,6 +110,38 @@ def _is_text(head: bytes) -> bool:
         return False
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     return not begin.startswith((b"<", b"#!", b"%!"))
+
+
+class Recorded(Enum):
+    """How a sound becomes a voice note, which WhatsApp takes as Ogg/Opus, mono, alone."""
+
+    AS_IT_IS = auto()
+    TO_COPY = auto()
+    """Its packets go into another container."""
+    TO_ENCODE = auto()
+
+
+def recorded(
+    mime_type: str,
+    *,
+    codec: str | None,
+    channels: int | None,
+    fragmented: bool,
+    asked: Asked | None,
+) -> Recorded:
+    """What is done with a sound before it is kept.
+
+    Browsers record WebM/Opus, or (Safari) AAC in an MP4 that is written while one speaks: in
+    fragments. Phones' own recorders write M4A with one channel; music has two, and stays.
+    """
+    if mime_type in {WEBM, OGG_OPUS}:
+        if channels != 1:
+            return Recorded.TO_ENCODE
+        return Recorded.TO_COPY if mime_type == WEBM else Recorded.AS_IT_IS
+    if asked is Asked.VOICE:
+        return Recorded.TO_ENCODE
+    spoken = mime_type == "audio/mp4" and codec == "aac" and (fragmented or channels == 1)
+    return Recorded.TO_ENCODE if spoken and asked is None else Recorded.AS_IT_IS
 
 
 def directory_at(head: bytes) -> int | None:

@@ -12,7 +12,8 @@ from typing import IO
 
 from PIL import Image, ImageOps
 
-from services.inbox.model.media import Measures
+from shared.media.measures import Measures
+from shared.media.measuring import upright
 
 PIXELS = 40_000_000
 """The largest picture that is taken or decoded: 160 MB at most."""
@@ -37,7 +38,10 @@ class Pictures:
         self._decoding = asyncio.Semaphore(1)
 
     async def measure(self, file: IO[bytes]) -> Measures:
-        """Width and height, from the header. Raises UnreadablePictureError, TooManyPixelsError."""
+        """Width and height as it is shown, from the header.
+
+        Raises UnreadablePictureError, TooManyPixelsError.
+        """
         return await asyncio.to_thread(_measure, file)
 
     async def thumb(self, file: IO[bytes]) -> BytesIO:
@@ -65,7 +69,8 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 def _measure(file: IO[bytes]) -> Measures:
     with _open(file) as picture:
-        return Measures(width=picture.width, height=picture.height)
+        width, height = upright(picture)
+        return Measures(width=width, height=height)
 
 
 def _thumb(file: IO[bytes]) -> BytesIO:

@@ -20,13 +20,11 @@ class Kind(StrEnum):
     VIDEO = "video"
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """What a file's content tells of itself."""
+class Asked(StrEnum):
+    """What an upload is to be, whatever its bytes are."""
 
-    width: int | None = None
-    height: int | None = None
-    duration_ms: int | None = None
+    DOCUMENT = "document"
+    VOICE = "voice"
 
 
 @dataclass(frozen=True, slots=True)

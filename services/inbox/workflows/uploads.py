@@ -17,8 +17,10 @@ from services.inbox.decisions.sniffing import (
     OGG_OPUS,
     TAIL,
     WEBM,
+    Recorded,
     Sniffed,
     directory_at,
+    recorded,
     settle,
     sniff,
 )
@@ -28,21 +30,34 @@ from services.inbox.gateways.pictures import (
     TooManyPixelsError,
     UnreadablePictureError,
 )
-from services.inbox.gateways.sounds import Sounds, UnreadableSoundError
+from services.inbox.gateways.sounds import (
+    SOUNDS,
+    Sounds,
+    TooLongError,
+    UnreadableSoundError,
+)
 from services.inbox.model.errors import RefusedError
-from services.inbox.model.media import Kind, Measures, Upload
+from services.inbox.model.media import Asked, Kind, Upload
 from services.inbox.model.outgoing import StoredMedia
 from services.inbox.model.people import Person
 from services.inbox.storage.media import MediaStore
 from shared.blobs.store import BlobStore
 from shared.ids import new_id
+from shared.media.measures import Measures
+from shared.media.measuring import measure
 
 _IN_MEMORY = 1024 * 1024
 _PIECE = 1024 * 1024
+_MP4 = frozenset({"video/mp4", "audio/mp4"})
+_NOTHING = Measures()
 
 
 def _unsupported(reason: str) -> RefusedError:
     return RefusedError("unsupported_media_type", reason=reason)
+
+
+def _wrong(code: str, **more: int) -> RefusedError:
+    return RefusedError("validation", errors=[{"field": "file", "code": code, **more}])
 
 
 @dataclass(slots=True)
@@ -54,6 +69,15 @@ class _Received:
     digest: str = ""
     head: bytes = b""
     sniffed: Sniffed = field(default_factory=lambda: Sniffed("", Kind.DOCUMENT))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the whole file is."""
+
+    sniffed: Sniffed
+    measures: Measures = _NOTHING
+    recorded: Recorded = Recorded.AS_IT_IS
 
 
 class Uploads:
@@ -79,21 +103,24 @@ class Uploads:
         filename: str | None,
         pieces: AsyncIterator[bytes],
         *,
-        as_document: bool = False,
+        asked: Asked | None = None,
     ) -> Upload:
         """Keeps a file for the person who sends it.
 
-        `as_document`: it has a document's limits whatever it is. Refuses with `validation` (empty,
-        too many pixels), `too_large`, `unsupported_media_type`.
+        `asked`: a document has a document's limits whatever it is, a voice note becomes Ogg/Opus.
+        Refuses with `validation` (empty, too many pixels, a sound that is too long or cannot be
+        decoded), `too_large`, `unsupported_media_type`.
         """
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as content:
             received = _Received(content)
-            await self._receive(received, pieces, as_document=as_document)
-            sniffed, measures = await self._judge(received)
-            if sniffed.mime_type != WEBM:
+            await self._receive(received, pieces, as_document=asked is Asked.DOCUMENT)
+            judged = await self._judge(received, asked)
+            if judged.recorded is Recorded.AS_IT_IS:
+                sniffed, measures = judged.sniffed, judged.measures
                 return await self._keep(person, filename, received, sniffed, measures)
             with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as ogg:
-                voice = await self._to_ogg(received, ogg)
+                voice = await self._to_ogg(received, judged, ogg)
+                measures = await asyncio.to_thread(measure, ogg)
                 return await self._keep(person, filename, voice, voice.sniffed, measures)
 
     async def _receive(
@@ -121,7 +148,7 @@ class Uploads:
                 await asyncio.to_thread(write, bytes(waiting))
                 waiting.clear()
         if received.size == 0:
-            raise RefusedError("validation", errors=[{"field": "file", "code": "required"}])
+            raise _wrong("required")
         if not judged:
             limit = self._begin(received, bytes(waiting), as_document=as_document)
         await asyncio.to_thread(write, bytes(waiting))
@@ -140,50 +167,70 @@ class Uploads:
 
     # -- what the whole file tells
 
-    async def _judge(self, received: _Received) -> tuple[Sniffed, Measures]:
+    async def _judge(self, received: _Received, asked: Asked | None) -> _Judged:
         sniffed = received.sniffed
+        if asked is Asked.VOICE and sniffed.kind not in {Kind.AUDIO, Kind.VIDEO}:
+            raise _unsupported("no_sound")
         if not sniffed.settled:
             known = settle(sniffed, **await asyncio.to_thread(_ends, received))
             if known is None:
                 raise _unsupported("unknown_type")
-            return known, Measures()
+            return _Judged(known)
         if sniffed.mime_type.startswith("image/"):
             try:
-                return sniffed, await self._pictures.measure(received.content)
+                return _Judged(sniffed, await self._pictures.measure(received.content))
             except UnreadablePictureError as bad:
                 raise _unsupported("unreadable") from bad
             except TooManyPixelsError as bomb:
-                errors = [{"field": "file", "code": "too_many_pixels", "limit": PIXELS}]
-                raise RefusedError("validation", errors=errors) from bomb
+                raise _wrong("too_many_pixels", limit=PIXELS) from bomb
         if sniffed.mime_type.startswith(("audio/", "video/")):
-            return await self._listen(received)
-        return sniffed, Measures()
+            return await self._listen(received, asked)
+        return _Judged(sniffed)
 
-    async def _listen(self, received: _Received) -> tuple[Sniffed, Measures]:
+    async def _listen(self, received: _Received, asked: Asked | None) -> _Judged:
         sniffed = received.sniffed
         try:
             tracks = await self._sounds.probe(received.content, sniffed.mime_type)
         except UnreadableSoundError as bad:
             raise _unsupported("unreadable") from bad
-        measures = tracks.measures
         if sniffed.mime_type in {WEBM, OGG_OPUS} and (tracks.audio != "opus" or tracks.video):
             raise _unsupported("codec")
-        if sniffed.mime_type in {WEBM, OGG_OPUS} and tracks.channels != 1:
-            raise _unsupported("channels")  # "mono input only"
-        if sniffed.mime_type == "video/mp4" and tracks.video is None:
+        if sniffed.mime_type in _MP4 and tracks.video is None:
             kind = sniffed.kind if sniffed.kind is Kind.DOCUMENT else Kind.AUDIO
-            return replace(sniffed, mime_type="audio/mp4", kind=kind), measures
+            sniffed = replace(sniffed, mime_type="audio/mp4", kind=kind)
         if sniffed.mime_type == "video/mp4" and tracks.video != "h264":
             raise _unsupported("codec")
-        return sniffed, measures
+        if asked is Asked.VOICE and sniffed.mime_type not in SOUNDS:
+            raise _unsupported("no_sound")
+        how = recorded(
+            sniffed.mime_type,
+            codec=tracks.audio,
+            channels=tracks.channels,
+            fragmented=tracks.fragmented,
+            asked=asked,
+        )
+        longest = self._sounds.longest.total_seconds()
+        if how is Recorded.TO_ENCODE and (tracks.measures.duration_ms or 0) > longest * 1000:
+            if sniffed.mime_type != "audio/mp4" or asked is Asked.VOICE:
+                raise self._too_long()
+            how = Recorded.AS_IT_IS
+        return _Judged(sniffed, tracks.measures, how)
 
-    async def _to_ogg(self, webm: _Received, ogg: IO[bytes]) -> _Received:
-        """What a browser records, as WhatsApp plays it."""
+    def _too_long(self) -> RefusedError:
+        return _wrong("too_long", limit=int(self._sounds.longest.total_seconds()))
+
+    async def _to_ogg(self, received: _Received, judged: _Judged, ogg: IO[bytes]) -> _Received:
+        """What was recorded, as WhatsApp plays it."""
         try:
-            await self._sounds.to_ogg(webm.content, ogg)
+            if judged.recorded is Recorded.TO_COPY:
+                await self._sounds.to_ogg(received.content, ogg)
+            else:
+                await self._sounds.to_voice(received.content, judged.sniffed.mime_type, ogg)
         except UnreadableSoundError as bad:
-            raise _unsupported("unreadable") from bad
-        voice = _Received(ogg, sniffed=replace(webm.sniffed, mime_type=OGG_OPUS))
+            raise _wrong("unreadable") from bad
+        except TooLongError as long:
+            raise self._too_long() from long
+        voice = _Received(ogg, sniffed=replace(judged.sniffed, mime_type=OGG_OPUS))
         await asyncio.to_thread(_hash, voice)
         return voice
 

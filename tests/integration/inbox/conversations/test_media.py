@@ -31,7 +31,7 @@ from shared.testing.graph.server import GraphServer
 from shared.testing.graph.settings import GraphSettings
 from tests.integration.inbox.conversations.office import Member, Office
 from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS, MASTER_KEY, Answer
-from tests.support.files import FORM_TYPE, bomb, form, picture, recording
+from tests.support.files import FORM_TYPE, FRAGMENTED, boasting, bomb, form, picture, recording
 
 pytestmark = pytest.mark.integration
 
@@ -163,12 +163,23 @@ async def test_an_upload_arrives_at_whatsapp_as_it_was(shared_office: Office, me
     assert (await office.bea("GET", path)).code == "not_found"
 
 
-async def test_a_recording_of_a_browser_goes_as_a_voice_note(shared_office: Office, meta: Meta):
+@pytest.mark.parametrize(
+    ("recorded", "name", "query"),
+    [
+        pytest.param(recording("webm", "libopus"), "note.webm", "", id="chrome"),
+        pytest.param(recording("mp4", "aac", options=FRAGMENTED), "note.mp4", "", id="safari"),
+        pytest.param(recording("mp3", "libmp3lame"), "note.mp3", "?kind=voice", id="asked for"),
+    ],
+)
+async def test_a_recording_of_a_browser_goes_as_a_voice_note(
+    shared_office: Office, meta: Meta, recorded: bytes, name: str, query: str
+):
     office = shared_office
     chat = await office.opened_by(office.ana)
-    made = await upload(office.ana, recording("webm", "libopus"), "note.webm")
+    made = await upload(office.ana, recorded, name, query)
     assert made.status == 201, made.raw
-    assert (made.body["mime_type"], made.body["filename"]) == ("audio/ogg", "note.webm.ogg")
+    assert (made.body["mime_type"], made.body["filename"]) == ("audio/ogg", f"{name}.ogg")
+    assert made.body["kind"] == "audio"
     assert 900 < made.body["duration_ms"] < 1100
     sent = await office.ana.send(
         chat, type="audio", text=None, media={"id": made.body["id"], "voice": True}
@@ -253,6 +264,8 @@ async def test_a_file_that_is_not_there_says_why(shared_office: Office, meta: Me
     assert (await office.bea("GET", f"/media/{pending}")).code == "not_found"
 
 
+SPOILED = recording("mp4", "aac", options=FRAGMENTED)
+SPOILED = SPOILED[: SPOILED.index(b"mdat") + 4] + b"\x55" * 300
 HTML = b"<!DOCTYPE html><script>alert(1)</script>"
 
 
@@ -266,6 +279,8 @@ HTML = b"<!DOCTYPE html><script>alert(1)</script>"
             b"\x89PNG\r\n\x1a\n" + bytes(90), 415, "unsupported_media_type", id="broken picture"
         ),
         pytest.param(b"", 422, "validation", id="empty"),
+        pytest.param(boasting(2_000_000), 415, "unsupported_media_type", id="claims too much"),
+        pytest.param(SPOILED, 422, "validation", id="sound that cannot be decoded"),
     ],
 )
 async def test_what_cannot_be_sent_is_refused(
