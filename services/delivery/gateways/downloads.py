@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 from yarl import URL
+
+from shared.addresses import is_public
 
 _CHUNK = 64 * 1024
 _IN_MEMORY = 1024 * 1024
@@ -83,11 +84,12 @@ class Downloads:
         """Whether the token may be sent to this address."""
         try:
             url = URL(address)
+            origin = url.origin()
         except ValueError:
             return False
-        if url.user is not None or url.password is not None or not url.absolute:
+        if url.user is not None or url.password is not None:
             return False
-        return url.origin() == self._graph or (
+        return origin == self._graph or (
             url.scheme == "https" and url.host in self._hosts and url.port in (443, None)
         )
 
@@ -140,9 +142,9 @@ class Downloads:
 class _PublicResolver(AbstractResolver):
     """Hides private addresses, so that a name cannot lead inside the network."""
 
-    def __init__(self, *, allowed: str) -> None:
+    def __init__(self, *, allowed: str, inner: AbstractResolver | None = None) -> None:
         self._allowed = allowed
-        self._inner = aiohttp.ThreadedResolver()
+        self._inner = inner or aiohttp.ThreadedResolver()
 
     @override
     async def resolve(
@@ -151,7 +153,7 @@ class _PublicResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         if host == self._allowed:
             return found
-        public = [each for each in found if ipaddress.ip_address(each["host"]).is_global]
+        public = [each for each in found if is_public(each["host"])]
         if not public:
             raise OSError(f"{len(found)} addresses, none public")
         return public

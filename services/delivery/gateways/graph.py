@@ -33,6 +33,7 @@ Json = dict[str, Any]
 # Idle connections end before Meta ends them: a reused connection that is closed under our hands
 # makes a send ambiguous.
 _KEEP_ALIVE_SECONDS = 15.0
+_UPLOAD_SECONDS = 300.0
 _TEMPLATE_FIELDS = (
     "id,name,language,category,status,components,parameter_format,quality_score,rejected_reason"
 )
@@ -83,9 +84,7 @@ class Graph:
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=60
             ),
-            timeout=aiohttp.ClientTimeout(
-                total=self._total, connect=self._connect, sock_connect=self._connect
-            ),
+            timeout=self._timeout(self._total),
             trace_configs=[trace],
             auto_decompress=True,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -156,7 +155,13 @@ class Graph:
             filename=file.filename or "file",
             content_type=file.mime_type,
         )
-        return await self._call("POST", f"/{who.phone_number_id}/media", who, data=form)
+        # Before the claim, so that no lease runs: a large file on a slow line takes its time.
+        within = self._timeout(_UPLOAD_SECONDS)
+        path = f"/{who.phone_number_id}/media"
+        return await self._call("POST", path, who, data=form, within=within)
+
+    def _timeout(self, total: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total, connect=self._connect, sock_connect=self._connect)
 
     async def _call(
         self,
@@ -166,6 +171,7 @@ class Graph:
         *,
         json: Json | None = None,
         data: Any = None,
+        within: aiohttp.ClientTimeout | None = None,
     ) -> CallAnswer:
         wire = _Wire()
         headers = {"authorization": f"Bearer {who.access_token}"}
@@ -180,6 +186,7 @@ class Graph:
                 headers=headers,
                 allow_redirects=False,
                 trace_request_ctx=wire,
+                timeout=within or self.session.timeout,
             ) as response:
                 status = response.status
                 raw = await response.read()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 from typing import Any
 
 from services.delivery.gateways.downloads import (
@@ -18,6 +18,7 @@ from services.delivery.workflows.telling import error_json
 from shared.blobs.store import BlobStore
 from shared.contracts.commands import FetchMedia
 from shared.ids import IdHasher
+from shared.media.measuring import measure
 from shared.observability.metrics import Metrics
 
 Result = dict[str, Any] | CallAnswer
@@ -75,6 +76,7 @@ class Fetcher:
         with file.content:
             if expected is not None and file.sha256 != expected:
                 return GraphError(-1, "sha256_mismatch", transient=True)
+            measures = await asyncio.to_thread(measure, file.content)
             await self._files.put(tenant, file.sha256, file.content)
         self._metrics.media.labels("down", "done").inc()
         return {
@@ -82,6 +84,9 @@ class Fetcher:
             "mime_type": command.mime_type or file.mime_type,
             "size": file.size,
             "sha256": file.sha256,
+            "width": measures.width,
+            "height": measures.height,
+            "duration_ms": measures.duration_ms,
         }
 
     def _refused(self, reason: str) -> dict[str, Any]:
@@ -93,10 +98,10 @@ def hex_digest(sha256: str | None) -> str | None:
     """Meta writes it in base64 in webhooks and in hex in answers; None: not a digest."""
     if sha256 is None:
         return None
-    if len(sha256) == 64:
-        return sha256.lower()
     try:
-        raw = base64.b64decode(sha256, validate=True)
-    except binascii.Error:
+        raw = (
+            bytes.fromhex(sha256) if len(sha256) == 64 else base64.b64decode(sha256, validate=True)
+        )
+    except ValueError:
         return None
     return raw.hex() if len(raw) == 32 else None
