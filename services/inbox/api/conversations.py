@@ -18,6 +18,7 @@ from services.inbox.model.events import Line
 from services.inbox.model.people import Person
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.changing import Call, viewer_of
+from services.inbox.workflows.counting import Counting
 from services.inbox.workflows.reading import Reading
 from shared.contracts import views
 from shared.contracts.views import Priority, Status
@@ -85,6 +86,8 @@ class Counts(Body):
 
 
 class ConversationPage(Body):
+    """With `q` a page may be short, even empty, though a cursor follows."""
+
     items: list[views.Conversation]
     next_cursor: str | None
 
@@ -130,19 +133,21 @@ def conversation_answer(conversation: Conversation, names: Names) -> Response:
     return answer
 
 
-def conversations_router(reading: Reading, actions: Actions, names: Names) -> APIRouter:
+def conversations_router(
+    reading: Reading, counting: Counting, actions: Actions, names: Names
+) -> APIRouter:
     """`/v1/conversations` without its messages."""
     routes = APIRouter(
         prefix="/v1/conversations",
         tags=["conversations"],
         responses=responses("unauthorized", "not_found", "validation", "unavailable"),
     )
-    _add_reads(routes, reading, names)
+    _add_reads(routes, reading, counting, names)
     _add_actions(routes, actions, names)
     return routes
 
 
-def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
+def _add_reads(routes: APIRouter, reading: Reading, counting: Counting, names: Names) -> None:
     @routes.get("", response_model=ConversationPage, responses=responses("forbidden"))
     async def conversations(
         person: AnyPerson,
@@ -183,7 +188,7 @@ def _add_reads(routes: APIRouter, reading: Reading, names: Names) -> None:
 
     @routes.get("/counts", response_model=Counts)
     async def counts(person: AnyPerson) -> Response:
-        return as_json(await reading.counts(viewer_of(person)))
+        return as_json(await counting.counts(viewer_of(person)))
 
     @routes.get(
         "/{conversation_id}",

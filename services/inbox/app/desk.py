@@ -25,8 +25,10 @@ from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.handlers import subscribe_presence, subscribe_search
 from services.inbox.storage.catalogue import CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.counting import CountStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.drafts import DraftStore
+from services.inbox.storage.listing import ListStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PresenceStore
@@ -35,6 +37,7 @@ from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
 from services.inbox.workflows.changing import Changing
+from services.inbox.workflows.counting import Counting
 from services.inbox.workflows.holders import Holders
 from services.inbox.workflows.labelling import Labelling
 from services.inbox.workflows.notes import Notes
@@ -78,7 +81,7 @@ class Desk:
         self.search = SearchStore(database)
         notes = Notes(changing, threads)
         catalogue = Catalogue(items, Creations(ids, clock), clock)
-        self.reading = Reading(conversations, self.store, threads, items, names, clock)
+        self.reading = Reading(conversations, ListStore(database), threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
         self.sending = Sending(changing, MessageStore(database), templates, media)
         self.timers = Timers(changing, self.store)
@@ -101,11 +104,13 @@ class Desk:
         contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
             bulk_router(BulkDesk(self.reading, self.actions, notes, self.labelling), names),
-            conversations_router(self.reading, self.actions, names),
+            conversations_router(
+                self.reading, Counting(CountStore(database), clock), self.actions, names
+            ),
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
             episodes_router(self.reading, names),
-            search_router(Searching(self.search, self.store, self.reading, clock), names),
+            search_router(Searching(self.search, self.reading), names),
             notes_router(notes, names),
             close_reasons_router(catalogue),
             canned_replies_router(catalogue),

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from services.inbox.decisions.finding import Sought, sought
 from services.inbox.decisions.lifecycle import Refusal, Viewer
 from shared.contracts.views import Priority, Status
 
@@ -40,6 +39,7 @@ class Sort(StrEnum):
 
 ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_minute"
 SNOOZABLE = (Status.OPEN, Status.ON_HOLD)
+_ORDERS = {ACTIVITY: "activity", WAITING: "waiting", WINDOW: "window"}
 # By the minute: a customer's next message within it moves nothing in the index.
 _FIELDS = {
     Sort.NEWEST: ACTIVITY,
@@ -85,12 +85,30 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """An index that has a selection's rows, and the part of the query that it answers alone.
+
+    Where it does not have them in order they can only be gathered, and only few of them.
+    """
+
+    index: str
+    bounds: Query
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
-    """A query and its order: `field` then `_id`, both in one direction."""
+    """A query and its order: `field` then `_id`, both in one direction.
+
+    One way at least has its rows in order; of long ones the earlier is better.
+    `sought` is no part of the query: of its rows only those are wanted that show the words.
+    """
 
     query: Query
     field: str
     direction: int
+    ways: tuple[Way, ...]
+    sought: Sought | None = None
 
 
 def select(
@@ -114,16 +132,40 @@ def select(
     if filters.snoozed and filters.view not in SNOOZABLE:
         return None
     query.update(_members(filters, now))
+    words = (filters.q or "").replace("\0", "").strip()
+    wanted = sought(words)
+    if words and wanted is None:
+        return None
     clauses: list[Query] = [*_span(filters)]
-    words = (filters.q or "").replace("\0", "").strip()  # BSON has no NUL in patterns
-    if words:
-        clauses.append(_search(words))
     field, direction = _FIELDS[filters.order], -1 if filters.order is Sort.NEWEST else 1
     if after is not None:
         clauses.extend(_beyond(field, direction, after))
     if clauses:
         query["$and"] = clauses
-    return Selection(query, field, direction)
+    return Selection(query, field, direction, _ways(query, field), wanted)
+
+
+def _ways(query: Query, field: str) -> tuple[Way, ...]:
+    """The indexes of the filters, and that of the order."""
+    order, closed = _ORDERS[field], query["status"] == Status.CLOSED
+    base = {name: query[name] for name in ("tenant", "status", "deleted")}
+    holder = {"assignee": query["assignee"]} if "assignee" in query else {}
+    filters: list[Way] = []
+    if query.get("has_unread"):
+        filters.append(Way("has_unread", {**base, "has_unread": True, **holder}, ordered=False))
+    if closed:  # what is not is few
+        filters += [
+            Way(f"closed_{name}", {**base, member: query[member]}, field == ACTIVITY)
+            for member, name in (("labels", "label"), ("number", "number"), ("team", "team"))
+            if member in query
+        ]
+    if holder and field == WAITING:  # nobody holds who waits
+        return (Way("mine_activity", {**base, **holder}, ordered=False), Way("all_waiting", base))
+    if holder:
+        return (Way(f"mine_{order}", {**base, **holder}), *filters)
+    if field == WAITING and "team" in query:
+        return (Way("queue_waiting", {**base, "team": query["team"]}), *filters)
+    return (*filters, Way(f"all_{order}", base))
 
 
 def _members(filters: Filters, now: datetime) -> Query:
@@ -134,7 +176,7 @@ def _members(filters: Filters, now: datetime) -> Query:
     if filters.number is not None:
         query["number"] = filters.number
     if filters.unread is not None:
-        query["unread"] = {"$gt": 0} if filters.unread else 0
+        query["has_unread"] = True if filters.unread else None  # which is not stored
     if filters.priority is not None:
         normal = filters.priority is Priority.NORMAL  # which is not stored
         query["priority"] = None if normal else filters.priority.value
@@ -172,64 +214,38 @@ def _sight(filters: Filters, viewer: Viewer) -> Query | None:
     return query
 
 
+def sight_query(viewer: Viewer) -> Query:
+    """All that somebody sees, as `lifecycle.sees` says of one."""
+    query: Query = {"tenant": viewer.tenant, "deleted": False}
+    if viewer.supervises:
+        return query
+    return {**query, "$or": [part for _, part in _parts(viewer)]}
+
+
+def own_queries(viewer: Viewer) -> list[tuple[str, Query]]:
+    """The same of an agent in parts, each with its index."""
+    whole: Query = {"tenant": viewer.tenant, "deleted": False}
+    return [(index, {**whole, **part}) for index, part in _parts(viewer)]
+
+
+def _parts(viewer: Viewer) -> list[tuple[str, Query]]:
+    return [
+        ("mine_activity", {"status": Status.OPEN.value, "assignee": viewer.agent}),
+        ("mine_activity", {"status": Status.CLOSED.value, "assignee": viewer.agent}),
+        (
+            "queue_waiting",
+            {"status": Status.ON_HOLD.value, "team": {"$in": [None, *sorted(viewer.teams)]}},
+        ),
+    ]
+
+
 def _beyond(field: str, direction: int, after: Position) -> list[Query]:
     """The rows behind a position. The bound on the field alone narrows the index scan."""
-    beyond = "$gt" if direction > 0 else "$lt"
-    ties: Query = {field: after.value, "_id": {beyond: after.id}}
-    if after.value is None:
-        # Rows without the value come first, and only in rising orders.
-        return [{"$or": [ties, {field: {"$ne": None}}]}]
-    return [
-        {field: {f"{beyond}e": after.value}},
-        {"$or": [{field: {beyond: after.value}}, ties]},
-    ]
-
-
-# -- search
-
-
-def _search(words: str) -> Query:
-    """Name, username or last line containing the words, or a phone that begins with them."""
-    pattern = {"$regex": folded_pattern(words), "$options": "i"}
-    ways: list[Query] = [
-        {"contact.name": pattern},
-        {"contact.username": pattern},
-        {"last_message.text": pattern},
-    ]
-    digits = re.sub(r"[\s().+-]", "", words)
-    if digits.isascii() and digits.isdigit():
-        ways.append({"contact.wa_id": {"$regex": f"^{digits}"}})
-    return {"$or": ways}
-
-
-def _variants() -> dict[str, str]:
-    """Base letter -> the letters of Latin scripts that are it with an accent."""
-    found: dict[str, set[str]] = {}
-    for code in range(0xC0, 0x250):
-        letter = chr(code)
-        base = unicodedata.normalize("NFD", letter)[0]
-        if base != letter and base.isalpha():
-            found.setdefault(base.lower(), set()).update((letter.lower(), letter.upper()))
-    return {base: "".join(sorted(c for c in each if len(c) == 1)) for base, each in found.items()}
-
-
-_LETTERS = _variants()
-_ACCENTS = "[\u0300-\u036f]*"
-
-
-def folded_pattern(words: str) -> str:
-    """A pattern for the words whatever their accents, composed or not."""
-    parts: list[str] = []
-    for letter in unicodedata.normalize("NFD", words):
-        if unicodedata.combining(letter):
-            continue
-        low = letter.lower()
-        others = _LETTERS.get(low)
-        if others:
-            parts.append(f"[{low}{letter.upper()}{others}]{_ACCENTS}")
-        else:
-            parts.append(re.escape(letter))
-    return "".join(parts)
+    beyond, not_beyond = ("$gte", "$lte") if direction > 0 else ("$lte", "$gte")
+    # Not as a choice of two bounds: the planner would try an index for each, and sort.
+    seen: Query = {"$nor": [{field: after.value, "_id": {not_beyond: after.id}}]}
+    # Rows without the value come first, and only in rising orders.
+    return [seen] if after.value is None else [{field: {beyond: after.value}}, seen]
 
 
 # -- cursors

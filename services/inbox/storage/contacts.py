@@ -10,7 +10,8 @@ import orjson
 from pymongo import UpdateMany
 from pymongo.errors import BulkWriteError
 
-from services.inbox.decisions.identity import Identity
+from services.inbox.decisions.identity import Identity, phone_variants
+from services.inbox.decisions.searching import words_of_contact
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.storage.entries import SOURCE
@@ -130,7 +131,12 @@ def contact_document(it: Contact) -> Document:
         "attributes": dict(it.attributes),
         "notes": it.notes,
         "merged_into": it.merged_into,
+        "words": words_of_contact(it.name, it.username, _phones(it)),
     }
+
+
+def _phones(it: Contact) -> tuple[str, ...]:
+    return (it.wa_id, *phone_variants(it.wa_id)) if it.wa_id and not it.group else ()
 
 
 def contact_of(head: Head) -> Contact:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW, Position, Selection
+from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW
 from services.inbox.model.conversation import Conversation
 from services.inbox.storage.api_keys import API_KEYS
 from services.inbox.storage.audit import AUDIT
@@ -24,7 +24,10 @@ from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
 SEARCH = "search"
+WORDS = "words"
+"""The index by words of what has some: messages, contacts."""
 _ON_HOLD = {"status": Status.ON_HOLD.value}
+_CLOSED = {"status": Status.CLOSED.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
 _OF_TENANT = (
     AUDIT,
@@ -58,29 +61,31 @@ INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     # On Hold is small; in its other orders the teams are filtered from those of all.
     "queue_waiting": (("tenant", "status", "team", "deleted", WAITING, "_id"), _ON_HOLD),
     "all_waiting": (("tenant", "status", "deleted", WAITING, "_id"), _ON_HOLD),
-    # Only what is unread and not closed: this one changes when the first message comes.
-    "unread": (
-        ("tenant", "status", "assignee", "team"),
-        {"unread": {"$gt": 0}, "status": {"$in": [Status.OPEN.value, Status.ON_HOLD.value]}},
+    # What else a chat of the past is looked for by: these move when one is closed or opened again.
+    "closed_label": (
+        ("tenant", "labels", "status", "deleted", ACTIVITY, "_id"),
+        {"status": Status.CLOSED.value, "labels": {"$gt": ""}},
+    ),
+    "closed_number": (("tenant", "number", "status", "deleted", ACTIVITY, "_id"), _CLOSED),
+    "closed_team": (("tenant", "team", "status", "deleted", ACTIVITY, "_id"), _CLOSED),
+    # Changes when the first message comes and when all are read.
+    "has_unread": (
+        ("tenant", "has_unread", "status", "deleted", "assignee", "team"),
+        {"has_unread": True},
     ),
     # Few and rarely changed: counts take them from the whole.
     "snoozed": (
         ("tenant", "status", "assignee", "team", "snoozed_until"),
         {"snoozed_until": {"$gt": datetime(2000, 1, 1, tzinfo=UTC)}},
     ),
+    # How many there are is the sum of what came and never changes, see `workflows.counting`.
+    "created": (("tenant", "created_at"), None),
+    "tombstones": (("tenant", "deleted", "updated_at"), {"deleted": True}),
     "contact": (("tenant", "contact.id"), None),
     "active": (("tenant", "_id"), {"status": {"$in": _ACTIVE}}),
     # Across tenants, for the timers. The member moves about once a day, see `decisions.timers`.
     "due": (("due_at",), {"due_at": {"$type": "date"}}),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Conversations in order; `after` is where the next page begins, None at the end."""
-
-    items: list[Conversation]
-    after: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,38 +114,8 @@ class ConversationStore:
             await self._database[CONTACTS].create_index(
                 [("tenant", 1), ("labels", 1)], name="labels"
             )
-
-    async def page(self, selection: Selection, limit: int) -> Page:
-        """The first rows of a selection."""
-        with transient_errors():
-            docs = await (
-                self._collection.find(selection.query, {"outbox": 0})
-                .sort([(selection.field, selection.direction), ("_id", selection.direction)])
-                .limit(limit + 1)
-                .max_time_ms(LIST_MS)
-                .to_list(None)
-            )
-        items = [_conversation(doc) for doc in docs[:limit]]
-        if len(docs) <= limit:
-            return Page(items, None)
-        return Page(items, Position(_value(docs[limit - 1], selection.field), items[-1].id))
-
-    async def newest_ids(self, selection: Selection, limit: int) -> list[str]:
-        """The ids of a selection's first rows."""
-        with transient_errors():
-            docs = await (
-                self._collection.find(selection.query, {"_id": 1})
-                .sort([(selection.field, selection.direction), ("_id", selection.direction)])
-                .limit(limit)
-                .max_time_ms(LIST_MS)
-                .to_list(None)
-            )
-        return [doc["_id"] for doc in docs]
-
-    async def count(self, query: Document) -> int:
-        """How many there are, exactly."""
-        with transient_errors():
-            return int(await self._collection.count_documents(query))
+            # Names and phones, by the beginnings of their words.
+            await self._database[CONTACTS].create_index([("tenant", 1), (WORDS, 1)], name=WORDS)
 
     async def of_contact(self, tenant: str, contact: str) -> list[Conversation]:
         """All conversations of a contact that are not deleted."""
@@ -239,10 +214,3 @@ class ConversationStore:
 
 def _conversation(doc: Document) -> Conversation:
     return conversation_of(doc["_id"], doc["version"], doc)
-
-
-def _value(doc: Document, path: str) -> datetime | None:
-    found: Any = doc
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, datetime) else None

@@ -57,6 +57,8 @@ def conversation_document(it: Conversation) -> Document:
         "team": it.team,
         "labels": list(it.labels),
         "unread": it.unread,
+        # Whose index moves with the first message alone.
+        **({"has_unread": True} if it.unread else {}),
         "seq": it.seq,
         "opened_at": it.opened_at,
         "closed_at": it.closed_at,

@@ -9,11 +9,21 @@ from datetime import datetime
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
 
+from services.inbox.decisions.lifecycle import Viewer
+from services.inbox.decisions.listing import own_queries, sight_query
 from services.inbox.model.conversation import Conversation, Message
-from services.inbox.storage.conversations import LIST_MS, SEARCH
+from services.inbox.storage.conversations import LIST_MS, SEARCH, WORDS
 from services.inbox.storage.documents import conversation_of, message_of
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
+
+OF_CONVERSATION = "of_conversation_by_time"
+WALKED = 4000
+"""Messages of a few conversations that are looked at for a page."""
+FEW = 200
+"""As many scans MongoDB merges in order (internalQueryMaxScansToExplode) instead of sorting."""
+_ORDER = [("at", -1), ("_id", -1)]
+Place = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,14 @@ class Hit:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """`until`: the last message that was looked at, None where there is none behind the hits."""
+
+    hits: list[Hit]
+    until: Place | None = None
+
+
 class SearchStore:
     """One small document for each message with words."""
 
@@ -49,11 +67,11 @@ class SearchStore:
     async def ensure_indexes(self) -> None:
         with transient_errors():
             await self._search.create_index(
-                [("tenant", 1), ("words", 1), ("at", 1), ("_id", 1)], name="words"
+                [("tenant", 1), ("words", 1), ("at", 1), ("_id", 1)], name=WORDS
             )
             # Of one chat, or of the few that an agent sees; and to forget a deleted one.
             await self._search.create_index(
-                [("tenant", 1), ("conversation", 1), ("seq", 1)], name="of_conversation"
+                [("tenant", 1), ("conversation", 1), ("at", 1), ("_id", 1)], name=OF_CONVERSATION
             )
 
     async def put(self, findables: Collection[Findable]) -> None:
@@ -84,25 +102,66 @@ class SearchStore:
             )
 
     async def find(
-        self,
-        tenant: str,
-        words: Sequence[str],
-        *,
-        within: Collection[str] | None,
-        after: tuple[datetime, str] | None,
-        limit: int,
+        self, tenant: str, words: Sequence[str], *, after: Place | None, limit: int
     ) -> list[Hit]:
-        """The newest messages that have all the words. `within`: of these conversations alone."""
-        query = search_query(tenant, words, within=within, after=after)
+        """The newest messages of a tenant that have all the words."""
         with transient_errors():
             docs = await (
-                self._search.find(query, {"conversation": 1, "at": 1})
-                .sort([("at", -1), ("_id", -1)])
+                self._search.find(search_query(tenant, words, after), {"conversation": 1, "at": 1})
+                .sort(_ORDER)
+                .hint(WORDS)
                 .limit(limit)
                 .max_time_ms(LIST_MS)
                 .to_list(None)
             )
-        return [Hit(doc["_id"], doc["conversation"], doc["at"]) for doc in docs]
+        return [_hit(doc) for doc in docs]
+
+    async def walk(
+        self,
+        tenant: str,
+        words: Sequence[str],
+        within: Collection[str],
+        *,
+        after: Place | None,
+        limit: int,
+    ) -> Walked:
+        """The same of a few conversations: down their messages, at most `WALKED` of them."""
+        steps = walking_steps(tenant, words, within, after, limit)
+        with transient_errors():
+            docs = await self._search.aggregate(
+                steps, hint=OF_CONVERSATION, maxTimeMS=LIST_MS
+            ).to_list(None)
+            if len(docs) == limit:
+                return Walked([_hit(doc) for doc in docs], None)
+            last = await self._search.aggregate(
+                [*steps[:2], {"$skip": WALKED - 1}, {"$limit": 1}, {"$project": {"at": 1}}],
+                hint=OF_CONVERSATION,
+                maxTimeMS=LIST_MS,
+            ).to_list(None)
+        return Walked([_hit(doc) for doc in docs], *((doc["at"], doc["_id"]) for doc in last))
+
+    async def seen(self, viewer: Viewer, ids: Collection[str]) -> set[str]:
+        """Those of the conversations that the viewer sees now."""
+        query = {"_id": {"$in": sorted(ids)}, **sight_query(viewer)}
+        with transient_errors():
+            docs = await self._conversations.find(query, {"_id": 1}).hint("_id_").to_list(None)
+        return {doc["_id"] for doc in docs}
+
+    async def few_seen(self, viewer: Viewer) -> list[str] | None:
+        """All conversations that an agent sees; None where they are more than `FEW`."""
+        found: list[str] = []
+        for index, query in own_queries(viewer):
+            with transient_errors():
+                docs = await (
+                    self._conversations.find(query, {"_id": 1})
+                    .hint(index)
+                    .limit(FEW + 1 - len(found))
+                    .to_list(None)
+                )
+            found += [doc["_id"] for doc in docs]
+            if len(found) > FEW:
+                return None
+        return found
 
     async def conversations(self, tenant: str, ids: Collection[str]) -> dict[str, Conversation]:
         """Their present state, by id."""
@@ -120,23 +179,42 @@ class SearchStore:
         return {doc["_id"]: message_of(doc) for doc in docs}
 
 
-def search_query(
+def search_query(tenant: str, words: Sequence[str], after: Place | None) -> Document:
+    """Each word is an index scan of its own that MongoDB may choose; the others filter it."""
+    query: Document = {"tenant": tenant, "$and": [{"words": word} for word in words]}
+    return _beyond(query, after)
+
+
+def walking_steps(
     tenant: str,
     words: Sequence[str],
-    *,
-    within: Collection[str] | None,
-    after: tuple[datetime, str] | None,
-) -> Document:
-    """Each word is an index scan of its own that MongoDB may choose; the others filter it."""
-    clauses: list[Document] = [{"words": word} for word in words]
-    if after is not None:
-        at, last = after
-        # Not as a choice of two bounds: the planner would try an index for each, and sort.
-        clauses += [{"at": {"$lte": at}}, {"$nor": [{"at": at, "_id": {"$gte": last}}]}]
-    query: Document = {"tenant": tenant, "$and": clauses}
-    if within is not None:
-        query["conversation"] = {"$in": sorted(within)}
-    return query
+    within: Collection[str],
+    after: Place | None,
+    limit: int,
+) -> list[Document]:
+    """The conversations' messages merged in their order, then the words."""
+    query: Document = {"tenant": tenant, "conversation": {"$in": sorted(within)}}
+    return [
+        {"$match": _beyond(query, after)},
+        {"$sort": dict(_ORDER)},
+        {"$limit": WALKED},
+        {"$match": {"$and": [{"words": word} for word in words]}},
+        {"$limit": limit},
+        {"$project": {"conversation": 1, "at": 1}},
+    ]
+
+
+def _beyond(query: Document, after: Place | None) -> Document:
+    if after is None:
+        return query
+    at, last = after
+    # Not as a choice of two bounds: the planner would try an index for each, and sort.
+    clauses = [{"at": {"$lte": at}}, {"$nor": [{"at": at, "_id": {"$gte": last}}]}]
+    return {**query, "$and": [*query.get("$and", ()), *clauses]}
+
+
+def _hit(doc: Document) -> Hit:
+    return Hit(doc["_id"], doc["conversation"], doc["at"])
 
 
 def _document(it: Findable) -> Document:

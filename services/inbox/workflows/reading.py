@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.inbox.decisions.episodes import present_episode
 from services.inbox.decisions.lifecycle import Refusal, Viewer, sees
-from services.inbox.decisions.listing import (
-    SNOOZABLE,
-    Filters,
-    Scope,
-    decode_position,
-    encode_position,
-    select,
-)
+from services.inbox.decisions.listing import Filters, decode_position, encode_position, select
 from services.inbox.decisions.notes import may_read
 from services.inbox.decisions.views import Names
 from services.inbox.model.catalogue import CloseReason
@@ -25,16 +17,15 @@ from services.inbox.model.episode import Episode
 from services.inbox.model.errors import RefusedError, invalid, not_found
 from services.inbox.model.events import Line
 from services.inbox.storage.catalogue import CatalogueStore
-from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.listing import ListStore
 from services.inbox.storage.threads import Range, ThreadStore
 from services.inbox.workflows.changing import conversation_at
-from shared.contracts.views import Status
 from shared.mongo.headlog import Head, HeadLog
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a list."""
+    """A page of a list; short where what was sought is rare and a cursor follows."""
 
     items: list[Conversation]
     next_cursor: str | None
@@ -73,14 +64,14 @@ class Reading:
     def __init__(
         self,
         log: HeadLog,
-        conversations: ConversationStore,
+        lists: ListStore,
         threads: ThreadStore,
         catalogue: CatalogueStore,
         names: Names,
         clock: Callable[[], datetime],
     ) -> None:
         self._log = log
-        self._conversations = conversations
+        self._lists = lists
         self._threads = threads
         self._catalogue = catalogue
         self._clock = clock
@@ -100,38 +91,9 @@ class Reading:
             raise RefusedError(selection.code)
         if selection is None:
             return Listed([], None)
-        page = await self._conversations.page(selection, limit)
+        page = await self._lists.page(selection, limit)
         following = None if page.after is None else encode_position(filters.order, page.after)
         return Listed(page.items, following)
-
-    async def counts(self, viewer: Viewer) -> dict[str, int]:
-        """Exactly how many one sees in each view; `unread`: of the open and On Hold ones.
-
-        Who is snoozed is counted apart: all less those, so that the indexes alone answer.
-        """
-        scope = Scope.ALL if viewer.supervises else Scope.MINE
-        views = (Status.OPEN, Status.ON_HOLD, Status.CLOSED, Status.BOT)
-        everything = [Filters(view, scope, snoozed=None) for view in views]
-        unread = [replace(each, unread=True) for each in everything if each.view in SNOOZABLE]
-        asleep = [
-            replace(each, snoozed=True) for each in (*everything, *unread) if each.view in SNOOZABLE
-        ]
-        asked = (*everything, *unread, *asleep)
-        numbers = await asyncio.gather(*(self._count(each, viewer) for each in asked))
-        found = dict(zip(asked, numbers, strict=True))
-
-        def awake(filters: Filters) -> int:
-            return max(0, found[filters] - found.get(replace(filters, snoozed=True), 0))
-
-        named = {each.view.value: awake(each) for each in everything}
-        snoozed = sum(found[each] for each in asleep if each.unread is None)
-        return {**named, "unread": sum(map(awake, unread)), "snoozed": snoozed}
-
-    async def _count(self, filters: Filters, viewer: Viewer) -> int:
-        selection = select(filters, viewer, None, self._clock())
-        if selection is None or isinstance(selection, Refusal):
-            return 0
-        return await self._conversations.count(selection.query)
 
     async def conversation(self, viewer: Viewer, conversation_id: str) -> Conversation:
         return (await self._seen(viewer, conversation_id))[1]

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
 
 from services.inbox.decisions.lifecycle import Viewer, sees
-from services.inbox.decisions.listing import (
-    Filters,
-    Position,
-    Selection,
-    Sort,
-    decode_position,
-    encode_position,
-    select,
-)
+from services.inbox.decisions.listing import Position, Sort, decode_position, encode_position
 from services.inbox.decisions.searching import words_of, words_sought
 from services.inbox.model.conversation import Conversation, Message
 from services.inbox.model.errors import invalid
-from services.inbox.storage.conversations import ConversationStore
-from services.inbox.storage.searching import Findable, Hit, SearchStore
+from services.inbox.storage.searching import Findable, Hit, Place, SearchStore
 from services.inbox.workflows.reading import Reading
 from shared.contracts.envelope import Envelope, parse_timestamp, read_envelope
 from shared.contracts.errors import PermanentError
 from shared.contracts.events import EventType
 from shared.contracts.records import InRecord
-from shared.contracts.views import Status
 
 _WITH_WORDS = (EventType.MESSAGE_RECEIVED, EventType.MESSAGE_QUEUED, EventType.MESSAGE_EDITED)
 _FOLLOWED = frozenset({each.value for each in (*_WITH_WORDS, EventType.CONVERSATION_DELETED)})
-_VIEWS = (Status.OPEN, Status.ON_HOLD, Status.CLOSED)
-AGENT_CHATS = 500
-"""Of each view, the newest: what an agent's search covers."""
-_HITS = 200
-_ROUNDS = 10
+_STEPS = (100, 400, 1500)
+"""Hits that are looked at, one after the other, until a page is full."""
 Known = Callable[[str], bool]
 
 
@@ -108,19 +95,16 @@ class Found:
 
 
 class Searching:
-    """Only what the asker sees now is found."""
+    """Only what the asker sees now is found, and all of it, page after page.
 
-    def __init__(
-        self,
-        store: SearchStore,
-        conversations: ConversationStore,
-        reading: Reading,
-        clock: Callable[[], datetime],
-    ) -> None:
+    A call looks at a bounded number of messages. Hits are read in order and joined with the
+    conversations as they are now; a word of which most are out of sight is looked for from the
+    other side, where the asker sees few conversations.
+    """
+
+    def __init__(self, store: SearchStore, reading: Reading) -> None:
         self._store = store
-        self._conversations = conversations
         self._reading = reading
-        self._clock = clock
 
     async def messages(
         self,
@@ -135,65 +119,109 @@ class Searching:
         words = words_sought(query)
         if not words:
             raise invalid("q", "too_short")
-        place = None
-        if cursor is not None:
-            place = decode_position(Sort.NEWEST, cursor)
-            if place is None or place.value is None:
-                raise invalid("cursor", "invalid")
-        after = None if place is None or place.value is None else (place.value, place.id)
-        within = await self._within(viewer, conversation)
-        items: list[FoundMessage] = []
-        if within is not None and not within:
-            return Found([], None)
-        for _ in range(_ROUNDS):
-            hits = await self._store.find(
-                viewer.tenant, words, within=within, after=after, limit=_HITS
-            )
-            for found in await self._seen(viewer, hits):
-                hit, item = found
-                if len(items) == limit:
-                    return Found(items, _cursor(after))
-                if item is not None:
-                    items.append(item)
-                after = (hit.at, hit.id)
-            if len(hits) < _HITS:
-                return Found(items, None)
-        return Found(items, _cursor(after))
-
-    async def _within(self, viewer: Viewer, conversation: str | None) -> list[str] | None:
-        """The conversations to look in; None: all of the tenant."""
+        page = _Gathering(limit, _place(cursor))
         if conversation is not None:
             await self._reading.conversation(viewer, conversation)
-            return [conversation]
-        if viewer.supervises:
-            return None
-        ids: list[str] = []
-        for view in _VIEWS:
-            chosen = select(
-                Filters(view, sort=Sort.NEWEST, snoozed=None), viewer, None, self._clock()
-            )
-            if isinstance(chosen, Selection):
-                ids += await self._conversations.newest_ids(chosen, AGENT_CHATS)
-        return ids
+            await self._walk(viewer, words, [conversation], page)
+        else:
+            await self._join(viewer, words, page)
+        return Found(await self._shown(viewer, page.hits), page.cursor)
 
-    async def _seen(
-        self, viewer: Viewer, hits: Sequence[Hit]
-    ) -> list[tuple[Hit, FoundMessage | None]]:
-        """Each hit with its message, None where it is not for the viewer (any more)."""
-        homes = await self._store.conversations(viewer.tenant, {hit.conversation for hit in hits})
-        own = {each.id for each in homes.values() if sees(each, viewer)}
-        messages = await self._store.messages(
-            viewer.tenant, [hit.id for hit in hits if hit.conversation in own]
+    async def _join(self, viewer: Viewer, words: Sequence[str], page: _Gathering) -> None:
+        for number, step in enumerate(_STEPS):
+            hits = await self._store.find(viewer.tenant, words, after=page.after, limit=step)
+            page.take(hits, await self._seen(viewer, hits))
+            if page.full:
+                return
+            if len(hits) < step:
+                page.end()
+                return
+            if number == 0 and not viewer.supervises:
+                few = await self._store.few_seen(viewer)
+                if few is not None:
+                    await self._walk(viewer, words, few, page)
+                    return
+
+    async def _walk(
+        self, viewer: Viewer, words: Sequence[str], within: list[str], page: _Gathering
+    ) -> None:
+        asked = page.asked
+        found = await self._store.walk(viewer.tenant, words, within, after=page.after, limit=asked)
+        page.take(found.hits, await self._seen(viewer, found.hits))
+        if page.full or len(found.hits) == asked:
+            return
+        if found.until is None:
+            page.end()
+        else:
+            page.skip(found.until)
+
+    async def _seen(self, viewer: Viewer, hits: Sequence[Hit]) -> set[str]:
+        return await self._store.seen(viewer, {hit.conversation for hit in hits})
+
+    async def _shown(self, viewer: Viewer, hits: Sequence[Hit]) -> list[FoundMessage]:
+        """The messages in their conversations, of which one may just have gone out of sight."""
+        homes, messages = await asyncio.gather(
+            self._store.conversations(viewer.tenant, {hit.conversation for hit in hits}),
+            self._store.messages(viewer.tenant, [hit.id for hit in hits]),
         )
-        found: list[tuple[Hit, FoundMessage | None]] = []
+        return [
+            FoundMessage(message, home)
+            for hit in hits
+            if (home := homes.get(hit.conversation)) is not None
+            and sees(home, viewer)
+            and (message := messages.get(hit.id)) is not None
+            and not message.deleted
+        ]
+
+
+class _Gathering:
+    """A page that fills: `after` is the last message that was looked at."""
+
+    def __init__(self, limit: int, after: Place | None) -> None:
+        self._limit = limit
+        self.after = after
+        self.hits: list[Hit] = []
+        self._ended = False
+        self._more = False
+
+    @property
+    def full(self) -> bool:
+        return self._more
+
+    @property
+    def asked(self) -> int:
+        """As many as are wanted, and one that tells whether there are more."""
+        return self._limit - len(self.hits) + 1
+
+    def take(self, hits: Sequence[Hit], seen: set[str]) -> None:
+        """Those that are seen, until one more than the page has room for."""
         for hit in hits:
-            message = messages.get(hit.id)
-            if message is None or message.deleted:
-                found.append((hit, None))
-            else:
-                found.append((hit, FoundMessage(message, homes[hit.conversation])))
-        return found
+            if hit.conversation in seen:
+                if len(self.hits) == self._limit:
+                    self._more = True
+                    return
+                self.hits.append(hit)
+            self.after = (hit.at, hit.id)
+
+    def skip(self, until: Place) -> None:
+        """Nothing is wanted up to there."""
+        self.after = until
+
+    def end(self) -> None:
+        """There is nothing behind the last one."""
+        self._ended = True
+
+    @property
+    def cursor(self) -> str | None:
+        if self._ended or self.after is None:
+            return None
+        return encode_position(Sort.NEWEST, Position(*self.after))
 
 
-def _cursor(after: tuple[datetime, str] | None) -> str | None:
-    return None if after is None else encode_position(Sort.NEWEST, Position(*after))
+def _place(cursor: str | None) -> Place | None:
+    if cursor is None:
+        return None
+    place = decode_position(Sort.NEWEST, cursor)
+    if place is None or place.value is None:
+        raise invalid("cursor", "invalid")
+    return place.value, place.id

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from services.inbox.decisions.canned import Rendered, Setting, render_reply, unknown_variables
+from services.inbox.decisions.finding import folded_pattern
 from services.inbox.decisions.lifecycle import Viewer
-from services.inbox.decisions.listing import folded_pattern
 from services.inbox.model.catalogue import CannedReply
 from services.inbox.model.errors import RefusedError
 from services.inbox.storage.catalogue import CataloguePage, CatalogueStore

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from services.inbox.app.foundation import now
+from services.inbox.decisions.finding import contacts_queries, said_query, sought
 from services.inbox.decisions.lifecycle import Trigger, Viewer
 from services.inbox.decisions.listing import Filters, Position, Scope, Selection, Sort, select
+from services.inbox.storage.contacts import CONTACTS
+from services.inbox.storage.conversations import SEARCH, WORDS
 from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.listing import CANDIDATES
 from shared.contracts.views import Activity, Conversation, Message, Priority, Role, Status
 from tests.integration.inbox.conversations.office import Office, days_ago
 from tests.integration.inbox.inbox_rig import INTERNAL_TOKEN
@@ -115,22 +119,49 @@ async def test_cursor_belongs_to_its_order(shared_office: Office):
         assert (refused.status, refused.code) == (422, "validation")
 
 
-async def test_search_finds_names_phones_and_last_lines(office: Office):
+@pytest.mark.parametrize("way", ["gathered", "walked"])
+async def test_words_find_names_phones_and_last_lines(office: Office, way: str, request: Any):
+    if way == "walked":  # what very many have is come across on the way down the list
+        await _namesakes(office, CANDIDATES + 1)
     luz = await office.arrive("hola", contact=await office.contact("Lucía Peña"))
     ana = await office.arrive("Quiero un CAFÉ (grande)", contact=await office.contact("Ana"))
+    eva = await office.arrive("adios", contact=await office.contact("Eva", username="eva.s-café"))
     phone = (await office.document(luz))["contact"]["wa_id"]
-    for query, expected in (
-        ("lucia", [luz]),
-        ("PENA", [luz]),
-        ("Pen%CC%83a", [luz]),
-        ("cafe%20(", [ana]),
-        (phone[:8], sorted([luz, ana])),
-        (f"%2B{phone}", [luz]),
-        (".*", []),
-        ("lu%00cia", [luz]),
-        ("%20", sorted([luz, ana])),
-    ):
-        assert sorted(await office.sue.ids(f"view=on_hold&q={query}")) == expected, query
+    cases = {
+        "lucia": [luz],
+        "PENA": [luz],
+        "pe%20luc": [luz],
+        "Pen%CC%83a": [luz],
+        "ena": [],
+        "cafe%20(": [ana, eva],
+        "ana%20eva": [],
+        phone[:8]: [luz, ana, eva],
+        f"%2B{phone}": [luz],
+        f"52%201%20{phone[3:]}": [luz],
+        phone[-6:]: [luz],
+        phone[4:9]: [],
+        ".*": [],
+        "lu%00cia": [luz],
+        "%20": [luz, ana, eva],
+    }
+    async with asyncio.timeout(20):  # search follows the events
+        while await office.sue.ids("view=on_hold&q=cafe") != [ana, eva]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    for query, expected in cases.items():
+        for sort in ("waiting", "newest", "window"):
+            found = await office.sue.ids(f"view=on_hold&sort={sort}&limit=2&q={query}")
+            assert sorted(found) == sorted(expected), (query, sort)
+
+
+async def _namesakes(office: Office, number: int) -> None:
+    """Contacts who never wrote, with every name that is looked for."""
+    words = ["lucia", "pena", "cafe", "ana", "eva", "ena", "52155", "<"]
+    await office.base.database[CONTACTS].insert_many(
+        [
+            {"_id": uuid.uuid4().hex, "tenant": office.tenant.id, "words": words}
+            for _ in range(number)
+        ]
+    )
 
 
 async def test_label_filter_finds_labelled_chats(office: Office):
@@ -178,15 +209,37 @@ def _selections() -> list[Any]:
 
 
 async def test_each_list_has_an_index_and_no_sort(inbox: Any):
-    collection = inbox.service._base.database[CONVERSATIONS]
-    wrong = []
+    database = inbox.service._base.database
+    collection = database[CONVERSATIONS]
+    wrong: list[Any] = []
     for name, selection in _selections():
         order = [(selection.field, selection.direction), ("_id", selection.direction)]
-        plan = await collection.find(selection.query).sort(order).limit(51).explain()
-        stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
-        if '"COLLSCAN"' in stages or '"SORT"' in stages or "IXSCAN" not in stages:
-            wrong.append(name)
+        assert any(way.ordered for way in selection.ways), name
+        for way in selection.ways:
+            rows = collection.find(selection.query).hint(way.index)
+            plan = await (rows.sort(order).limit(51) if way.ordered else rows).explain()
+            stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+            if '"COLLSCAN"' in stages or '"SORT"' in stages or way.index not in stages:
+                wrong.append((name, way))
+            if len(selection.ways) > 1:
+                counted = {"count": CONVERSATIONS, "query": way.bounds, "hint": way.index}
+                plan = await database.command({"explain": counted, "verbosity": "queryPlanner"})
+                if "FETCH" in json.dumps(plan["queryPlanner"]["winningPlan"], default=str):
+                    wrong.append((name, way, "is counted by its documents"))
     assert wrong == []
+
+
+@pytest.mark.parametrize("q", ["ana", "ana cafe", "55 1234"])
+async def test_words_have_an_index(inbox: Any, q: str):
+    database = inbox.service._base.database
+    it = sought(q)
+    assert it is not None
+    asked = [(CONTACTS, query) for query in contacts_queries("t1", it)]
+    for collection, query in (*asked, (SEARCH, said_query("t1", it))):
+        plan = await database[collection].find(query).hint(WORDS).explain()
+        stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
+        assert '"COLLSCAN"' not in stages
+        assert '"words": ["[MinKey' not in stages
 
 
 async def test_counts_and_other_queries_are_indexed(inbox: Any):

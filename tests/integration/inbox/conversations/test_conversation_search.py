@@ -1,16 +1,19 @@
 """Search over what was said: within what one sees, by an index and without a sort."""
 
 import asyncio
+import itertools
 import json
+import uuid
 from typing import Any
 
 import pytest
 
 from services.inbox.app.foundation import now
-from services.inbox.storage.conversations import SEARCH
-from services.inbox.storage.searching import search_query
+from services.inbox.storage.conversations import SEARCH, WORDS
+from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.searching import FEW, OF_CONVERSATION, search_query, walking_steps
 from shared.contracts.views import Conversation, Message
-from tests.integration.inbox.conversations.office import Office
+from tests.integration.inbox.conversations.office import Office, days_ago
 
 
 async def test_messages_are_found_within_what_one_sees(office: Office):
@@ -64,15 +67,78 @@ async def test_messages_are_found_within_what_one_sees(office: Office):
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("within", [None, ["c1"], ["c1", "c2"]], ids=["all", "one", "few"])
 @pytest.mark.parametrize("words", [["cafe"], ["cuanto", "cafe"]], ids=len)
 @pytest.mark.parametrize("after", [None, (now(), "m1")], ids=["first", "next"])
-async def test_search_has_an_index_and_no_sort(inbox: Any, words: list[str], after: Any):
+async def test_search_has_an_index_and_no_sort(
+    inbox: Any, words: list[str], within: list[str] | None, after: Any
+):
     collection = inbox.service._base.database[SEARCH]
     # An index that never saw two words in one document is planned as if there were none such.
     known = {"tenant": "t1", "conversation": "c1", "seq": 1, "at": now(), "words": ["a", "b"]}
     await collection.replace_one({"_id": "m1"}, known, upsert=True)
-    query = search_query("t1", words, within=None, after=after)
-    plan = await collection.find(query).sort([("at", -1), ("_id", -1)]).limit(20).explain()
+    if within is None:
+        found = collection.find(search_query("t1", words, after)).hint(WORDS)
+        plan = await found.sort([("at", -1), ("_id", -1)]).limit(20).explain()
+    else:
+        steps = walking_steps("t1", words, within, after, 20)
+        command = {"aggregate": SEARCH, "pipeline": steps, "cursor": {}, "hint": OF_CONVERSATION}
+        whole = await inbox.service._base.database.command(
+            {"explain": command, "verbosity": "queryPlanner"}
+        )
+        rest = whole.get("stages", [{}])
+        assert not any("$sort" in each for each in rest)
+        plan = rest[0].get("$cursor", whole)
     stages = json.dumps(plan["queryPlanner"]["winningPlan"], default=str)
     assert '"COLLSCAN"' not in stages
     assert '"SORT"' not in stages
+    assert "IXSCAN" in stages
+
+
+async def test_agents_find_all_that_they_see(office: Office):
+    """However much of it is out of their sight, and however many chats are theirs."""
+    theirs = [await office.opened_by(office.ana, text=f"cafe {number}") for number in range(3)]
+    others = await office.opened_by(office.bea, text="nada")
+    search = office.base.database[SEARCH]
+    words = {"tenant": office.tenant.id, "seq": 1, "words": ["cafe"]}
+    await search.insert_many(
+        [
+            {**words, "_id": uuid.uuid4().hex, "conversation": others, "at": days_ago(-1)}
+            for _ in range(2500)
+        ]
+    )
+    async with asyncio.timeout(20):
+        while await search.count_documents({"conversation": {"$in": theirs}}) < len(theirs):  # noqa: ASYNC110 - Kafka
+            await asyncio.sleep(0.05)
+
+    async def found() -> tuple[list[str], int]:
+        homes: list[str] = []
+        cursor = ""
+        for calls in itertools.count(1):
+            page = await office.ana("GET", f"/search/messages?limit=2&q=cafe{cursor}")
+            assert page.status == 200, page.raw
+            homes += [each["conversation"]["id"] for each in page.body["items"]]
+            if page.body["next_cursor"] is None:
+                return homes, calls
+            cursor = f"&cursor={page.body['next_cursor']}"
+        raise AssertionError
+
+    homes, calls = await found()
+    assert homes == theirs[::-1]
+    assert calls == 2
+    # With more chats than can be merged, the hits are gone through.
+    await office.base.database[CONVERSATIONS].insert_many(
+        [
+            {
+                "_id": uuid.uuid4().hex,
+                "tenant": office.tenant.id,
+                "assignee": office.ana.id,
+                "status": "closed",
+                "deleted": False,
+            }
+            for _ in range(FEW)
+        ]
+    )
+    homes, calls = await found()
+    assert homes == theirs[::-1]
+    assert calls == 3

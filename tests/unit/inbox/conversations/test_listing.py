@@ -1,6 +1,5 @@
 """Cursors and search patterns."""
 
-import re
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +12,6 @@ from services.inbox.decisions.listing import (
     Sort,
     decode_position,
     encode_position,
-    folded_pattern,
 )
 from shared.contracts.views import Status
 
@@ -45,26 +43,3 @@ def test_nonsense_is_no_cursor(cursor: str):
 )
 def test_view_has_an_order_of_its_own(view: Status, asked: Sort | None, order: Sort):
     assert Filters(view, sort=asked).order is order
-
-
-@pytest.mark.parametrize(
-    ("words", "text", "found"),
-    [
-        ("pena", "Lucía PEÑA", True),
-        ("peña", "Lucia Pena", True),
-        ("lucía", "Luci\u0301a", True),
-        ("a.b", "aXb", False),
-        ("(x", "y (x)", True),
-        ("strasse", "straße", False),
-        ("ñandu", "NANDÚ", True),
-    ],
-)
-def test_search_ignores_case_and_accents(words: str, text: str, found: bool):
-    assert bool(re.search(folded_pattern(words), text, re.IGNORECASE)) is found
-
-
-@given(st.text(max_size=100))
-def test_every_word_is_a_pattern_that_mongodb_takes(words: str):
-    pattern = folded_pattern(words)
-    re.compile(pattern)
-    assert len(pattern.encode(errors="replace")) < 32_000  # PCRE's limit

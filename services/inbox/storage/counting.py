@@ -1,0 +1,40 @@
+"""Counts of conversations, by indexes alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.inbox.storage.entries import CONVERSATIONS
+from shared.mongo.client import Database, Document, transient_errors
+
+
+class CountStore:
+    """How many there are, exactly, at the moment of the read."""
+
+    def __init__(self, database: Database) -> None:
+        self._conversations = database[CONVERSATIONS]
+
+    async def count(self, query: Document) -> int:
+        """Those of a query."""
+        with transient_errors():
+            return int(await self._conversations.count_documents(query))
+
+    async def made(self, tenant: str, span: Document) -> int:
+        """Those that were made in a span of time, whatever became of them."""
+        return await self.count({"tenant": tenant, "created_at": span})
+
+    async def deleted(self, tenant: str, span: Document) -> int:
+        """Those that were deleted in a span of time: a tombstone changes no more."""
+        return await self.count({"tenant": tenant, "deleted": True, "updated_at": span})
+
+
+def since(moment: datetime) -> Document:
+    return {"$gte": moment}
+
+
+def before(moment: datetime) -> Document:
+    return {"$lt": moment}
+
+
+def between(start: datetime, end: datetime) -> Document:
+    return {"$gte": start, "$lt": end}
