@@ -12,10 +12,17 @@ from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
 from services.inbox.workflows.searching import Indexing
 from shared.contracts import topics
+from shared.kafka.accounts import RecordAccounts
+from shared.kafka.settings import KafkaSettings
 from shared.kafka.subscribe import ConsumerRuntime, subscribe
 
 SEARCH_GATHERS = timedelta(seconds=2)
 """Search may be late; a fetch of few records costs as much as one of many."""
+
+
+def inbound_group(settings: KafkaSettings) -> str:
+    """The group that takes webhooks in."""
+    return f"{settings.topic_prefix}atrio-inbox-inbound"
 
 
 def subscribe_search(broker: KafkaBroker, runtime: ConsumerRuntime, indexing: Indexing) -> None:
@@ -47,15 +54,18 @@ def subscribe_all(
     intake: Intake,
     outcomes: Outcomes,
     channels: Channels,
+    *,
+    accounts: RecordAccounts,
 ) -> None:
     """One group per topic: a rebalance of one does not stop the others."""
     prefix = runtime.settings.topic_prefix
     subscribe(
         broker,
         topics.INBOUND,
-        group=f"{prefix}atrio-inbox-inbound",
+        group=inbound_group(runtime.settings),
         handler=intake.handle,
         runtime=runtime,
+        accounts=accounts,
     )
     subscribe(
         broker,

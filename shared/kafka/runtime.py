@@ -66,7 +66,7 @@ class ConsumerRuntime:
             releaser = Releaser(
                 parking,
                 each.lot,
-                each.handler,
+                each.replay,
                 owned=lambda each=each: each.owned,  # type: ignore[misc]
                 topic=each.name,
                 metrics=self.metrics,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from shared.contracts.errors import TransientError
@@ -19,8 +21,31 @@ class ScanError(TransientError):
     """The broker did not answer, or there is no such topic."""
 
 
-async def scan(settings: KafkaSettings, name: str) -> AsyncIterator[InRecord]:
-    """Every record up to the ends as of now, those of a partition in order. Raises ScanError."""
+async def committed(settings: KafkaSettings, group: str, name: str) -> dict[int, int]:
+    """The offsets that a group has committed, by partition. Raises ScanError."""
+    admin = AIOKafkaAdminClient(client_id="atrio-scan", **settings.client_options())
+    try:
+        await admin.start()
+        offsets = await admin.list_consumer_group_offsets(group)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise ScanError(type(error).__name__) from error
+    finally:
+        with contextlib.suppress(KafkaError, OSError):
+            await admin.close()
+    return {
+        place.partition: found.offset
+        for place, found in offsets.items()
+        if place.topic == name and found.offset >= 0
+    }
+
+
+async def scan(
+    settings: KafkaSettings, name: str, *, since: datetime | None = None
+) -> AsyncIterator[InRecord]:
+    """Every record up to the ends as of now, those of a partition in order. Raises ScanError.
+
+    `since`: from the first record of that time on.
+    """
     consumer = AIOKafkaConsumer(
         name,
         client_id="atrio-scan",
@@ -37,6 +62,12 @@ async def scan(settings: KafkaSettings, name: str) -> AsyncIterator[InRecord]:
             raise ScanError("no_such_topic")
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         left = {each for each in partitions if ends[each] > 0}
+        if since is not None and left:
+            at = int(since.timestamp() * 1000)
+            firsts = await consumer.offsets_for_times(dict.fromkeys(left, at))
+            for each in left:
+                found = firsts.get(each)
+                consumer.seek(each, ends[each] if found is None else found.offset)
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS)
             for partition, messages in fetched.items():

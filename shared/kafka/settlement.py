@@ -14,6 +14,7 @@ import structlog
 from shared.contracts.errors import PermanentError, TransientError
 from shared.contracts.records import InRecord
 from shared.contracts.topics import Topic
+from shared.kafka.accounts import RecordAccounts
 from shared.kafka.dead_letters import dead_letter, dead_topic
 from shared.kafka.failure import BEHIND, FailureTally, Rejected, rejected_by
 from shared.kafka.parking import Handler
@@ -52,6 +53,7 @@ class Settlement:
         runtime: ConsumerRuntime,
         progress: Progress,
         hold: Callable[[], contextlib.AbstractContextManager[None]],
+        accounts: RecordAccounts | None = None,
     ) -> None:
         self.generation = 0
         self.holding = False
@@ -63,6 +65,7 @@ class Settlement:
         self._runtime = runtime
         self._progress = progress
         self._hold = hold
+        self._accounts = accounts
         self._tally = FailureTally(runtime.policy)
         # Of the keys seen lately, those that are parked: for the metric only.
         self._parked: set[bytes] = set()
@@ -227,6 +230,9 @@ class Settlement:
             )
         for each in dead:
             await self._bury(each, generation)
+            alone = each.record.key is None or self._runtime.parking is None
+            if self._accounts is not None and alone:
+                self._accounts.set_aside(each.record, parked=False)
 
     async def _bury(self, rejected: Rejected, generation: int) -> None:
         publisher = self._runtime.publisher
@@ -243,6 +249,9 @@ class Settlement:
             return
         self._lot_empty = False
         await self._retried(lambda: parking.park(self._lot, records, reason=reason), generation)
+        if self._accounts is not None:
+            for record in records:
+                self._accounts.set_aside(record, parked=True)
         self._runtime.metrics.parked_records.labels(self._name).inc(len(records))
         self._runtime.metrics.records.labels(self._name, "parked").inc(len(records))
 

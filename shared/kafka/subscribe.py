@@ -16,6 +16,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 from typing_extensions import override
 
 from shared.contracts.topics import Topic
+from shared.kafka.accounts import RecordAccounts
 from shared.kafka.consumer import GuardedConsumer
 from shared.kafka.failure import FailurePolicy, Rejected
 from shared.kafka.parking import Handler, ParkingLot
@@ -32,6 +33,7 @@ __all__ = [
     "ParkingLot",
     "PartitionListener",
     "Progress",
+    "RecordAccounts",
     "Rejected",
     "create_broker",
     "subscribe",
@@ -87,6 +89,7 @@ def subscribe(
     batch_timeout_ms: int = 5,
     gather: timedelta | None = None,
     listener: PartitionListener | None = None,
+    accounts: RecordAccounts | None = None,
 ) -> None:
     """Register a batch handler for a topic.
 
@@ -102,11 +105,11 @@ def subscribe(
     It is therefore called more than once for the same record and must be idempotent.
     `gather`: the broker keeps records back so long, to hand over many at once; for those who need
     not be quick, each fetch costs both sides as much as several records.
-    `listener` is told of the partitions that come and go.
+    `listener` is told of the partitions that come and go, `accounts` what became of each record.
     """
     settings = runtime.settings
     subscription = Subscription(
-        topic, group=group, handler=handler, runtime=runtime, listener=listener
+        topic, group=group, handler=handler, runtime=runtime, listener=listener, accounts=accounts
     )
     session = int(settings.kafka_session_timeout.total_seconds() * 1000)
     subscriber = broker.subscriber(

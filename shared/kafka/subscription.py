@@ -16,10 +16,13 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from typing_extensions import override
 
+from shared.contracts.errors import TransientError
 from shared.contracts.records import InRecord
 from shared.contracts.topics import Topic
+from shared.kafka.accounts import RecordAccounts
 from shared.kafka.bounded import bounded
 from shared.kafka.consumer import GuardedConsumer
+from shared.kafka.failure import Rejected
 from shared.kafka.parking import Handler
 from shared.kafka.progress import Progress
 from shared.kafka.runtime import ConsumerRuntime
@@ -64,6 +67,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         handler: Handler,
         runtime: ConsumerRuntime,
         listener: PartitionListener | None = None,
+        accounts: RecordAccounts | None = None,
     ) -> None:
         self.topic = topic
         self.group = group
@@ -76,6 +80,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         self.handler = handler
         self._runtime = runtime
         self._listener = listener
+        self._accounts = accounts
         self._work = Settlement(
             topic,
             lot=self.lot,
@@ -83,12 +88,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             runtime=runtime,
             progress=self.progress,
             hold=self._hold,
+            accounts=accounts,
         )
         self._idle = asyncio.Event()
         self._idle.set()
         self._halt_reason: str | None = None
         self._uncommitted: dict[TopicPartition, int] = {}
         self._commit_due = 0.0
+        # Done with, but not in the accounts yet.
+        self._unkept: dict[TopicPartition, int] = {}
+        self._keep_due = 0.0
+        self._keeping: asyncio.Task[None] | None = None
         metrics = runtime.metrics
         self._age = metrics.hop_age.labels(self.name)
         self._sizes = metrics.batch_size.labels(self.name)
@@ -112,10 +122,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._work.settle(records, generation, self._broken())
             if generation != self._work.generation:
                 raise AbandonedError  # noqa: TRY301 - one place tells it
-            last = {record.partition: record.offset for record in records}
-            self._uncommitted |= {
-                TopicPartition(self.name, each): offset + 1 for each, offset in last.items()
-            }
+            self._done(records)
         except AbandonedError:
             log.info("batch.abandoned", lot=self.lot, records=len(messages))
             return
@@ -145,6 +152,23 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             age=round(age, 3),
         )
 
+    def _done(self, records: Sequence[InRecord]) -> None:
+        last = {record.partition: record.offset for record in records}
+        offsets = {TopicPartition(self.name, each): offset + 1 for each, offset in last.items()}
+        if self._accounts is None:
+            self._uncommitted |= offsets
+        else:
+            self._accounts.settled(records)
+            self._unkept |= offsets
+
+    async def replay(self, records: Sequence[InRecord]) -> Sequence[Rejected] | None:
+        """The handler, for records that were parked."""
+        rejected = await self.handler(records)
+        if self._accounts is not None and not rejected:
+            for record in records:
+                await self._accounts.released(record)
+        return rejected
+
     @property
     def owned(self) -> frozenset[int]:
         """The partitions that this consumer has now."""
@@ -154,6 +178,40 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         return frozenset(each.partition for each in consumer.assignment())
 
     # --- offsets ---
+
+    def _begin_keeping(self) -> None:
+        """The accounts are written beside the next batches: a round trip that nobody waits for."""
+        busy = self._keeping is not None and not self._keeping.done()
+        if self._unkept and not busy and time.monotonic() >= self._keep_due:
+            self._keep_due = time.monotonic() + _COMMIT_EVERY_SECONDS
+            self._keeping = asyncio.create_task(self._keep(), name=f"accounts {self.lot}")
+
+    async def _keep(self) -> None:
+        accounts, offsets = self._accounts, dict(self._unkept)
+        if accounts is None or not offsets:
+            return
+        try:
+            await accounts.keep()
+        except TransientError as error:
+            log.warning("accounts.not_kept", lot=self.lot, error=str(error))
+            return
+        except Exception:
+            log.exception("accounts.broke", lot=self.lot)
+            self._halt("accounts_bug")
+            return
+        self._uncommitted |= offsets
+        self._unkept = {
+            place: offset for place, offset in self._unkept.items() if offset != offsets.get(place)
+        }
+
+    async def _keep_all(self) -> None:
+        """Before the partitions go: what is not kept is not committed, and comes again."""
+        begun, self._keeping = self._keeping, None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMMIT_LIMIT_SECONDS):
+                if begun is not None:
+                    await begun
+                await self._keep()
 
     async def _commit(self) -> None:
         consumer = self._consumer
@@ -199,11 +257,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             self._lag.set(consumer.lag())
         if self._halt_reason is not None:
             await asyncio.Event().wait()  # read no more, until the watchdog has stopped the loop
+        self._begin_keeping()
         if time.monotonic() >= self._commit_due:
             await self._commit()
 
     async def leaving(self) -> None:
         """The consumer is about to leave its group: what is done is committed first."""
+        await self._keep_all()
         await self._commit()
 
     @override
@@ -213,6 +273,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS):
                     await self._idle.wait()
+        await self._keep_all()
         await self._commit()
         self._work.revoke()
         if self._listener is not None:
@@ -223,7 +284,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         owned = frozenset(each.partition for each in assigned)
         if self._listener is not None:
             self._listener.assigned(owned)
-        self._uncommitted = {}
+        self._uncommitted, self._unkept = {}, {}
         self.joined = True
         self._runtime.metrics.rebalances.labels(self.name).inc()
         self.progress.started()

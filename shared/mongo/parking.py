@@ -179,6 +179,20 @@ class MongoParking:
             for group in groups
         ]
 
+    async def accounted(self, lot: str, places: Sequence[str]) -> set[str]:
+        """Those of the places (`topic/partition/offset`) that are parked or were dropped."""
+        if not places:
+            return set()
+        ids = {f"{lot}/{place}": place for place in places}
+        with transient_errors():
+            held = await self._collection.find({"_id": {"$in": list(ids)}}, {"_id": 1}).to_list(
+                None
+            )
+            dropped: list[str] = await self._replays.distinct(
+                "places", {"lot": lot, "action": "drop", "places": {"$in": list(places)}}
+            )
+        return {ids[doc["_id"]] for doc in held} | set(places).intersection(dropped)
+
     async def drop(self, lot: str, key: bytes, records: Sequence[InRecord], *, by: str) -> None:
         """Gives records up, and keeps who did it; the account first."""
         account = _account(new_id(), "drop", lot, key, by, "done")

@@ -110,21 +110,25 @@ class World:
 
     def message(self, name: str, who: int = 1) -> InRecord:
         """A text of the customer. The same name is the same wamid."""
-        self.messages[self._id(name)] = self.conversation(who)
+        self.messages[self.message_id(name)] = self.conversation(who)
         return self._record(InboundType.MESSAGE, self._text(name, who), who)
 
     def echo(self, name: str, who: int = 1) -> InRecord:
         """What the business wrote on its phone: an outgoing message, which statuses are about."""
-        self.messages[self._id(name)] = self.conversation(who)
+        self.messages[self.message_id(name)] = self.conversation(who)
         text = self._text(name, who)
         return self._record(InboundType.ECHO, {**text, "to": text["from"], "from": "1"}, who)
 
     def status(self, name: str, status: str, who: int = 1) -> InRecord:
-        self.statuses.add((self._id(name), status))
+        self.statuses.add((self.message_id(name), status))
         item = {"id": f"wamid.{name}", "status": status, "timestamp": self._stamp()}
         return self._record(InboundType.STATUS, {**item, "recipient_id": self._phone(who)}, who)
 
-    def _id(self, name: str) -> str:
+    def change(self) -> InRecord:
+        """What concerns no conversation."""
+        return self._record(InboundType.CHANGE, {"decision": "APPROVED"}, 1)
+
+    def message_id(self, name: str) -> str:
         return self.ids.inbound_message(self.tenant, NUMBER, f"wamid.{name}")
 
     def _phone(self, who: int) -> str:
@@ -222,6 +226,15 @@ class Pod:
     def consume_again(self, batch: Batch | None = None) -> asyncio.Task[None]:
         """Handles a batch that another pod took too, by default the first one."""
         return self._start(self._handle(batch or self._world.batches[0]))
+
+    def account(self, *records: InRecord) -> asyncio.Task[None]:
+        """Handles a batch and counts it; done when its offsets may be committed."""
+        return self._start(self._account(records))
+
+    async def _account(self, records: Sequence[InRecord]) -> None:
+        await self.inbox.intake.handle(records)
+        self.inbox.accounting.settled(records)
+        await self.inbox.accounting.keep()
 
     async def _handle(self, batch: Batch) -> None:
         await self.inbox.intake.handle(batch.records)

@@ -1,19 +1,27 @@
-"""What became of one item of a webhook, for the tenant's admin."""
+"""What became of one item of a webhook, and of how many, for the tenant's admin."""
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson
 from services.inbox.model.conversation import Message
-from services.inbox.model.errors import not_found
+from services.inbox.model.errors import invalid, not_found
 from services.inbox.model.ledger import Account, ItemState, ParkedItem, WaitingItem
+from services.inbox.model.tally import REFUSED, STORED, DayTally, Outcome
 from services.inbox.storage.ledger import LedgerStore
 from shared.contracts.base import Time
 from shared.contracts.views import MessageStatus
 
+FirstDay = Annotated[date | None, Query(alias="from")]
+LastDay = Annotated[date | None, Query(alias="to")]
+_WEEK = timedelta(days=6)
+_LONGEST = timedelta(days=365)
 Wamid = Annotated[str, Path(max_length=500, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -88,6 +96,58 @@ class LedgerView(BaseModel):
         )
 
 
+class LedgerCountsView(BaseModel):
+    """Items of webhooks. `received` is counted apart: it is `stored + duplicate + refused`.
+
+    `messages`, `facts` (statuses, reactions, edits, revokes) and `changes` are stored; `blocked`,
+    `parked` and `unreadable` are refused. What was parked and released since is stored.
+    """
+
+    received: int
+    stored: int
+    duplicate: int
+    refused: int
+    messages: int
+    facts: int
+    changes: int
+    blocked: int
+    parked: int
+    unreadable: int
+
+    @classmethod
+    def of(cls, days: Iterable[DayTally]) -> "LedgerCountsView":
+        received, outcomes = 0, Counter[Outcome]()
+        for day in days:
+            received += day.received
+            outcomes.update(day.outcomes)
+        return cls(
+            received=received,
+            stored=sum(outcomes[each] for each in STORED),
+            duplicate=outcomes[Outcome.DUPLICATE],
+            refused=sum(outcomes[each] for each in REFUSED),
+            messages=outcomes[Outcome.MESSAGE],
+            facts=outcomes[Outcome.FACT],
+            changes=outcomes[Outcome.CHANGE],
+            blocked=outcomes[Outcome.BLOCKED],
+            parked=outcomes[Outcome.PARKED],
+            unreadable=outcomes[Outcome.DEAD],
+        )
+
+
+class LedgerDayView(BaseModel):
+    """A day in UTC, by the time at which ingest had the item in Kafka."""
+
+    day: date
+    counts: LedgerCountsView
+
+
+class LedgerDaysView(BaseModel):
+    """The days on which something came, the latest first, and their sum."""
+
+    items: list[LedgerDayView]
+    total: LedgerCountsView
+
+
 def router(store: LedgerStore) -> APIRouter:
     """`/v1/admin/ledger`."""
     routes = APIRouter(
@@ -96,12 +156,32 @@ def router(store: LedgerStore) -> APIRouter:
         responses=responses("unauthorized", "forbidden", "not_found", "validation", "unavailable"),
     )
 
+    @routes.get("")
+    async def counts(
+        person: AdminPerson, since: FirstDay = None, until: LastDay = None
+    ) -> LedgerDaysView:
+        """What was counted of each day from `from` to `to`, both included: the last week's.
+
+        At most 366 days; the counters are kept for 400. They are a second behind at most.
+        """
+        last = until or datetime.now(UTC).date()
+        first = since or max(last, date.min + _WEEK) - _WEEK
+        if not timedelta() <= last - first <= _LONGEST:
+            raise invalid("from", "invalid")
+        days = await store.days(person.tenant, first, last)
+        return LedgerDaysView(
+            items=[
+                LedgerDayView(day=each.day, counts=LedgerCountsView.of([each])) for each in days
+            ],
+            total=LedgerCountsView.of(days),
+        )
+
     @routes.get("/{wamid:path}")
     async def account(person: AdminPerson, wamid: Wamid) -> LedgerView:
         """404 for what nothing stored names.
 
-        It never came, was of a blocked contact, was a reaction or an edit that is applied, or is
-        in quarantine (an operator's matter: its tenant is not known).
+        It never came, was a reaction or an edit that is applied, or is in quarantine (an operator's
+        matter: its tenant is not known).
         """
         found = await store.account(person.tenant, wamid)
         if found.state is None:

@@ -17,7 +17,9 @@ from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.tallies import TallyStore
 from services.inbox.storage.templates import TemplateStore
+from services.inbox.workflows.accounting import Accounting
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
@@ -90,6 +92,7 @@ class Conversations:
         )
         self.resolver = ContactResolver(self.identities, self.contacts, ids, clock, self.names)
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
+        self.accounting = Accounting(TallyStore(database), faults)
         self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,
@@ -101,13 +104,16 @@ class Conversations:
             ids=ids,
             count=self._count,
             follow=self.templates.on_changes,
+            note=self.accounting.note,
             faults=faults,
         )
         outcomes = Outcomes(self.log, self.writer, ids, self._count)
         self.runtime = ConsumerRuntime(settings, publisher, parking=self.parking, metrics=metrics)
         self.broker: KafkaBroker = create_broker(settings, client_id="atrio-inbox")
         channels = Channels(SendingStates(database), self.templates, outcomes)
-        subscribe_all(self.broker, self.runtime, self.intake, outcomes, channels)
+        subscribe_all(
+            self.broker, self.runtime, self.intake, outcomes, channels, accounts=self.accounting
+        )
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
         await self.intake.settle(publications)
@@ -132,6 +138,7 @@ class Conversations:
             self.identities,
             self.parking,
             self.templates.store,
+            self.accounting.store,
         ):
             await store.ensure_indexes()
 

@@ -43,6 +43,8 @@ class Fate(StrEnum):
 
     STORED = "stored"
     DUPLICATE = "duplicate"
+    REPEATED = "repeated"
+    """Stored, and from this very record: it was read again."""
     BLOCKED = "blocked"
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -132,8 +134,10 @@ def fold(
 
 
 def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surroundings) -> Fate:
-    if messages.get(item.id) is not None:
-        return Fate.DUPLICATE
+    known = messages.get(item.id)
+    if known is not None:
+        again = item.source is not None and known.source == item.source
+        return Fate.REPEATED if again else Fate.DUPLICATE
     contact = _as_known(draft.conversation, around.contact)
     if contact.blocked and item.origin != "phone":
         return Fate.BLOCKED
@@ -166,6 +170,7 @@ def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surro
         status=MessageStatus.SENT if item.origin == "phone" else None,
         outcome=MessageStatus.SENT if item.origin == "phone" else None,
         raw=item.raw,
+        source=item.source,
     )
     changes: dict[str, Any] = {
         "contact": contact,

@@ -63,7 +63,13 @@ class Recorded:
 
 
 def parse(
-    kind: str, tenant: str, ce_id: str, value: Raw, received_at: datetime, ids: IdHasher
+    kind: str,
+    tenant: str,
+    ce_id: str,
+    value: Raw,
+    received_at: datetime,
+    ids: IdHasher,
+    source: str | None = None,
 ) -> Parsed | Recorded:
     """What one record says. Raises PermanentError where not even an id can be found."""
     item = value.get("item")
@@ -74,7 +80,7 @@ def parse(
     number = text(value.get("number_id"))
     if kind == InboundType.CHANGE or number is None:
         return _recorded(tenant, ce_id, number, value, received_at)
-    reader = _Reader(tenant, number, ids, received_at)
+    reader = _Reader(tenant, number, ids, received_at, source)
     match kind:
         case InboundType.MESSAGE:
             return reader.message(item, contacts)
@@ -116,11 +122,14 @@ def _dumped(value: Any) -> bytes:
 class _Reader:
     """Reads the items of one number of one tenant."""
 
-    def __init__(self, tenant: str, number: str, ids: IdHasher, received_at: datetime) -> None:
+    def __init__(
+        self, tenant: str, number: str, ids: IdHasher, received_at: datetime, source: str | None
+    ) -> None:
         self._tenant = tenant
         self._number = number
         self._ids = ids
         self._received_at = received_at
+        self._source = source
 
     def _key(self, wamid: str) -> str:
         return self._ids.inbound_message(self._tenant, self._number, wamid)
@@ -175,6 +184,7 @@ class _Reader:
             raw=raw,
             origin=origin,
             reply_key=self._key(quoted) if quoted else None,
+            source=self._source,
         )
 
     def _fact(self, item: Raw, wamid: str, at: datetime, person: Person | None) -> Fact | None:

@@ -168,8 +168,9 @@ class AuthorRef:
 class Message:
     """A message at the event version `v`.
 
-    `facts` holds each status webhook by its name with Meta's time; `outcome` is what delivery
-    said; the shown `status` is derived from both.
+    `source` is the record that brought it, and no other (`Incoming.source`). `facts` holds each
+    status webhook by its name with Meta's time; `outcome` is what delivery said; the shown
+    `status` is derived from both.
     """
 
     id: str
@@ -201,4 +202,5 @@ class Message:
     facts: dict[str, datetime] | None = None
     error: SendFailure | None = None
     raw: bytes | None = None
+    source: str | None = None
     deleted: bool = False

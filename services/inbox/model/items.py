@@ -55,6 +55,8 @@ class Incoming:
     """Id that the quoted message has if it was incoming; its `wamid_key` if it was ours."""
     author_id: str | None = None
     """The contact who wrote it, where the conversation is not theirs alone (a group)."""
+    source: str | None = None
+    """`partition/offset` of the record that it came in."""
 
     @property
     def opens(self) -> bool:

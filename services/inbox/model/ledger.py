@@ -19,6 +19,8 @@ class ItemState(StrEnum):
     """Behind a record that cannot be read, until an operator releases or drops it."""
     WAITING = "waiting"
     """A fact (status, reaction, edit) whose message is not here."""
+    BLOCKED = "blocked"
+    """Not stored: the tenant has blocked the contact. Known for 30 days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Account:
     message: Message | None
     waiting: tuple[WaitingItem, ...]
     parked: tuple[ParkedItem, ...]
+    blocked: bool = False
 
     @property
     def state(self) -> ItemState | None:
@@ -53,4 +56,6 @@ class Account:
             return ItemState.ERASED if self.message.deleted else ItemState.STORED
         if self.parked:
             return ItemState.PARKED
-        return ItemState.WAITING if self.waiting else None
+        if self.waiting:
+            return ItemState.WAITING
+        return ItemState.BLOCKED if self.blocked else None

@@ -190,6 +190,7 @@ _PLAIN = (
     "attempt",
     "facts",
     "raw",
+    "source",
     "edited",
     "revoked",
     "deleted",
@@ -280,6 +281,7 @@ def message_of(doc: Document) -> Message:
         facts=doc.get("facts"),
         error=None if error is None else SendFailure(*error),
         raw=doc.get("raw"),
+        source=doc.get("source"),
         deleted=doc.get("deleted", False),
     )
 

@@ -1,15 +1,17 @@
-"""Looks one item up in every place where an item can be. Reads only: nothing is kept for it."""
+"""Looks one item up in every place where an item can be, and what was counted of all. Reads."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from services.inbox.model.ledger import Account, ParkedItem, WaitingItem
+from services.inbox.model.tally import DayTally
 from services.inbox.storage.directory import COLLECTION as DIRECTORY
 from services.inbox.storage.messages import PENDING, PENDING_KEPT, MessageStore
+from services.inbox.storage.tallies import TallyStore
 from shared.contracts.directory import EntityKind
 from shared.contracts.envelope import read_envelope
 from shared.contracts.errors import EnvelopeError
@@ -23,12 +25,17 @@ _MOST_PARKED = 10_000
 
 
 class LedgerStore:
-    """What is stored of an item, by its wamid."""
+    """What is stored of an item, by its wamid; what was counted of all, by day."""
 
     def __init__(self, database: Database, ids: IdHasher) -> None:
         self._database = database
         self._messages = MessageStore(database)
+        self._tallies = TallyStore(database)
         self._ids = ids
+
+    async def days(self, tenant: str, since: date, until: date) -> list[DayTally]:
+        """The days that have records, the latest first; both ends are part of it."""
+        return await self._tallies.days(tenant, since, until)
 
     async def account(self, tenant: str, wamid: str) -> Account:
         """The item on any number that the tenant has or had."""
@@ -40,7 +47,10 @@ class LedgerStore:
         found = await self._messages.look_up([], keys) if keys else []
         message = next((each for each in found if each.tenant == tenant), None)
         return Account(
-            message, await self._waiting(tenant, keys), await self._parked(tenant, wamid)
+            message,
+            await self._waiting(tenant, keys),
+            await self._parked(tenant, wamid),
+            blocked=await self._tallies.is_blocked(tenant, keys),
         )
 
     async def _waiting(self, tenant: str, keys: Sequence[str]) -> tuple[WaitingItem, ...]:

@@ -14,10 +14,11 @@ from services.inbox.decisions.fold import Fate
 from services.inbox.decisions.parsing import Parsed, Recorded, parse
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Fact, Incoming, Person
+from services.inbox.model.tally import Outcome
 from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFact, PendingFacts
 from services.inbox.workflows.contacts import ContactResolver, Resolved, Want
-from services.inbox.workflows.writer import ConversationWriter, Work
+from services.inbox.workflows.writer import Applied, ConversationWriter, Work
 from shared.contracts.envelope import Envelope, parse_timestamp, read_envelope
 from shared.contracts.errors import PermanentError
 from shared.contracts.records import InRecord
@@ -25,6 +26,16 @@ from shared.faults import FaultPoints, NoFaults
 from shared.ids import IdHasher
 from shared.mongo.headlog import HeadLog, Insert, Publication, Put
 from shared.value import value
+
+Note = Callable[[InRecord, str, Outcome, str | None], None]
+"""Told what became of a record: its tenant, and the message's id where it is one."""
+
+_OUTCOMES = {
+    Fate.STORED: Outcome.MESSAGE,
+    Fate.REPEATED: Outcome.MESSAGE,
+    Fate.DUPLICATE: Outcome.DUPLICATE,
+    Fate.BLOCKED: Outcome.BLOCKED,
+}
 
 _joining: ContextVar[frozenset[str]] = ContextVar("joining", default=frozenset())
 """The facts that the calls above are applying."""
@@ -36,7 +47,7 @@ class Source:
 
     parsed: Parsed
     envelope: Envelope
-    value: bytes
+    record: InRecord
     received_at: datetime
 
 
@@ -56,6 +67,7 @@ class Intake:
         ids: IdHasher,
         count: Callable[[Counter[str]], None],
         follow: Callable[[Sequence[Recorded]], Awaitable[None]],
+        note: Note,
         faults: FaultPoints | None = None,
     ) -> None:
         self._conversations = conversations
@@ -68,6 +80,7 @@ class Intake:
         self._ids = ids
         self._count = count
         self._follow = follow
+        self._note = note
         self._faults = faults or NoFaults()
 
     async def handle(self, records: Sequence[InRecord]) -> None:
@@ -77,14 +90,16 @@ class Intake:
         is to come again.
         """
         sources: list[Source] = []
-        recorded: list[Recorded] = []
+        recorded: list[tuple[InRecord, Recorded]] = []
         for record in records:
             found = self._read(record)
             if isinstance(found, Recorded):
-                recorded.append(found)
+                recorded.append((record, found))
             else:
                 sources.append(found)
-        await self._record(recorded)
+        await self._record([change for _, change in recorded])
+        for record, change in recorded:
+            self._note(record, change.tenant, Outcome.CHANGE, None)
         await self._take(sources)
 
     def _read(self, record: InRecord) -> Source | Recorded:
@@ -94,10 +109,18 @@ class Intake:
             received_at = parse_timestamp(value["received_at"])
         except (ValueError, KeyError, TypeError, AttributeError) as bad:
             raise PermanentError("bad_inbound_record") from bad
-        parsed = parse(envelope.type, envelope.tenant, envelope.id, value, received_at, self._ids)
+        parsed = parse(
+            envelope.type,
+            envelope.tenant,
+            envelope.id,
+            value,
+            received_at,
+            self._ids,
+            f"{record.partition}/{record.offset}",
+        )
         if isinstance(parsed, Recorded):
             return parsed
-        return Source(parsed, envelope, record.value or b"", received_at)
+        return Source(parsed, envelope, record, received_at)
 
     async def _record(self, recorded: Sequence[Recorded]) -> None:
         """Keeps account-level and other changes as they came; acts on those that tell of people."""
@@ -146,6 +169,16 @@ class Intake:
                 await self._resolver.relink(source.parsed.tenant, source.parsed.relink)
         await self._publish(people.publications, applied.publications)
         self._count(Counter(fate.value for _, fate in applied.fates))
+        self._account(sources, applied)
+
+    def _account(self, sources: Sequence[Source], applied: Applied) -> None:
+        fates = {item.source: fate for item, fate in applied.fates if isinstance(item, Incoming)}
+        for source in sources:
+            item, tenant = source.parsed.item, source.parsed.tenant
+            if not isinstance(item, Incoming):
+                self._note(source.record, tenant, Outcome.FACT, None)
+            elif item.source in fates:
+                self._note(source.record, tenant, _OUTCOMES[fates[item.source]], item.id)
 
     async def _resolve(self, sources: Sequence[Source]) -> Resolved:
         """The contact whose conversation each item belongs to (facts need none)."""
@@ -295,7 +328,7 @@ def _pending(source: Source) -> PendingFact:
         tenant=source.parsed.tenant,
         kind=source.envelope.type,
         ce_id=source.envelope.id,
-        value=source.value,
+        value=source.record.value or b"",
         received_at=source.received_at.astimezone(UTC),
     )
 

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from shared.contracts.records import InRecord, OutRecord
 from shared.contracts.topics import INBOUND
+from shared.kafka.accounts import RecordAccounts
 from shared.kafka.failure import FailurePolicy, Rejected
 from shared.kafka.parking import ParkingLot
 from shared.kafka.publisher import Publisher
@@ -70,6 +71,7 @@ async def consuming(
     parking: ParkingLot | None = None,
     policy: FailurePolicy | None = None,
     max_records: int = 500,
+    accounts: RecordAccounts | None = None,
 ) -> AsyncIterator[ConsumerRuntime]:
     runtime = ConsumerRuntime(settings, publisher, parking=parking, policy=policy)
     broker = create_broker(settings, client_id="test")
@@ -80,6 +82,7 @@ async def consuming(
         handler=handler,
         runtime=runtime,
         max_records=max_records,
+        accounts=accounts,
     )
     await runtime.start()
     try:

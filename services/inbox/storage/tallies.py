@@ -1,0 +1,294 @@
+"""The ledger's counters: each record counted once, by its offset, in the document of its lane."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from services.inbox.model.tally import REFUSED, DayTally, Lane, Outcome, Place, Refusal, Run, Tally
+from shared.contracts.errors import TransientError
+from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
+
+TALLIES = "ledger"
+REFUSALS = "ledger_refused"
+STARTS = "ledger_starts"
+TALLIES_KEPT = timedelta(days=400)
+REFUSALS_KEPT = timedelta(days=30)
+"""What was released since is kept as long as its tally, which it corrects."""
+_ROUNDS = 10
+
+
+class TallyStore:
+    """One document for each lane (tenant, day, partition); `upto` is the last offset in it.
+
+    Records of a partition are counted in the order of their offsets, and an offset is committed
+    only afterwards. So whatever is in a document is a prefix of its lane, and a record that comes
+    again is known by its offset alone.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._tallies = database[TALLIES]
+        self._refusals = database[REFUSALS]
+        self._starts = database[STARTS]
+        self._started: set[str] = set()
+
+    async def ensure_indexes(self) -> None:
+        with transient_errors():
+            await self._tallies.create_index([("tenant", 1), ("day", 1)], name="days")
+            await self._tallies.create_index([("topic", 1), ("day", 1)], name="topic")
+            await self._tallies.create_index(
+                "day", name="kept", expireAfterSeconds=int(TALLIES_KEPT.total_seconds())
+            )
+            await self._refusals.create_index("expires_at", name="kept", expireAfterSeconds=0)
+            await self._refusals.create_index([("tenant", 1), ("now", 1), ("day", 1)], name="since")
+            await self._refusals.create_index(
+                [("tenant", 1), ("item", 1)],
+                name="item",
+                partialFilterExpression={"item": {"$type": "string"}},
+            )
+
+    # -- counting
+
+    async def add(self, runs: Sequence[Run], refusals: Sequence[Refusal]) -> None:
+        """Counts records that were not counted yet; raises TransientError, then call it again."""
+        await self._begin(runs)
+        noted = await self._note(refusals)
+        known = await self._count(runs)
+        if known:
+            await self._settle_known(known, noted)
+
+    async def _begin(self, runs: Iterable[Run]) -> None:
+        """Where the counting of each partition began: what is before it was never counted."""
+        firsts: dict[str, int] = {}
+        for run in runs:
+            partition = f"{run.lane.topic}/{run.lane.partition}"
+            if partition not in self._started:
+                firsts[partition] = min(firsts.get(partition, run.first), run.first)
+        if not firsts:
+            return
+        with transient_errors():
+            await self._starts.bulk_write(
+                [
+                    UpdateOne({"_id": partition}, {"$setOnInsert": {"first": first}}, upsert=True)
+                    for partition, first in firsts.items()
+                ],
+                ordered=False,
+            )
+        self._started |= firsts.keys()
+
+    async def _note(self, refusals: Sequence[Refusal]) -> set[str]:
+        """Keeps them; the ids of those that were not there."""
+        if not refusals:
+            return set()
+        known: set[int] = set()
+        with transient_errors():
+            try:
+                await self._refusals.insert_many(map(_refusal_document, refusals), ordered=False)
+            except BulkWriteError as error:
+                known = _duplicates(error)
+        return {each.place.id for at, each in enumerate(refusals) if at not in known}
+
+    async def _count(self, runs: Sequence[Run]) -> list[Run]:
+        """Adds what is above each document's `upto`; the rest was counted before."""
+        known: list[Run] = []
+        left = list(runs)
+        for _ in range(_ROUNDS):
+            refused: set[int] = set()
+            with transient_errors():
+                try:
+                    await self._tallies.bulk_write([*map(_addition, left)], ordered=False)
+                except BulkWriteError as error:
+                    # `upto` is not below the run: there is a document, but not for the filter.
+                    refused = _duplicates(error)
+            if refused:
+                left, before = await self._split([left[at] for at in sorted(refused)])
+                known += before
+            if not refused or not left:
+                return known
+        raise TransientError("ledger: contended")
+
+    async def _split(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+        """What is above `upto` as the majority has it, and what is not."""
+        with transient_errors():
+            docs = await self._tallies.find(
+                {"_id": {"$in": [run.lane.id for run in runs]}}, {"upto": 1}
+            ).to_list(None)
+        upto = {doc["_id"]: doc["upto"] for doc in docs}
+        above: list[Run] = []
+        below: list[Run] = []
+        for run in runs:
+            reached = upto.get(run.lane.id, -1)
+            for part, taken in (
+                (above, tuple(each for each in run.records if each[0] > reached)),
+                (below, tuple(each for each in run.records if each[0] <= reached)),
+            ):
+                if taken:
+                    part.append(Run(run.lane, taken))
+        return above, below
+
+    async def _settle_known(self, runs: Sequence[Run], noted: set[str]) -> None:
+        """Records that were counted before, and whose outcome may be another one this time."""
+        stray: list[str] = []
+        changed: defaultdict[Outcome, list[str]] = defaultdict(list)
+        for run in runs:
+            for offset, outcome in run.records:
+                place = Place(run.lane.topic, run.lane.partition, offset).id
+                if outcome in REFUSED:
+                    if place in noted:
+                        stray.append(place)  # it was taken the first time
+                elif outcome is not None:
+                    changed[outcome].append(place)
+        with transient_errors():
+            if stray:
+                await self._refusals.delete_many({"_id": {"$in": stray}})
+            for outcome, places in changed.items():
+                await self._refusals.update_many(
+                    {"_id": {"$in": places}, "now": None}, [{"$set": _now(outcome)}]
+                )
+
+    async def release(self, place: Place, outcome: Outcome) -> bool:
+        """A refused record is taken after all; False: it was not counted as refused."""
+        with transient_errors():
+            found = await self._refusals.update_one({"_id": place.id}, [{"$set": _now(outcome)}])
+        return bool(found.matched_count)
+
+    # -- reading
+
+    async def days(self, tenant: str, since: date, until: date) -> list[DayTally]:
+        """A tenant's days that have records, the latest first; both ends are part of it."""
+        span = {"$gte": _moment(since), "$lte": _moment(until)}
+        received: Counter[date] = Counter()
+        outcomes: defaultdict[date, Counter[Outcome]] = defaultdict(Counter)
+        with transient_errors():
+            docs = await self._tallies.find({"tenant": tenant, "day": span}).to_list(None)
+            corrections = await self._refusals.aggregate(
+                [
+                    {"$match": {"tenant": tenant, "day": span, "now": {"$type": "string"}}},
+                    {
+                        "$group": {
+                            "_id": {"day": "$day", "was": "$outcome", "now": "$now"},
+                            "count": {"$sum": 1},
+                        }
+                    },
+                ]
+            ).to_list(None)
+        for tally in map(_tally, docs):
+            received[tally.lane.day] += tally.received
+            outcomes[tally.lane.day].update(tally.outcomes)
+        for each in corrections:
+            day = each["_id"]["day"].date()
+            outcomes[day][Outcome(each["_id"]["was"])] -= each["count"]
+            outcomes[day][Outcome(each["_id"]["now"])] += each["count"]
+        return [DayTally(day, received[day], outcomes[day]) for day in sorted(received)[::-1]]
+
+    async def of_topic(self, topic: str, since: date) -> list[Tally]:
+        """Every lane of a topic from a day on, as counted (without what was released since)."""
+        query = {"day": {"$gte": _moment(since)}, "topic": topic}
+        with transient_errors():
+            return [*map(_tally, await self._tallies.find(query).to_list(None))]
+
+    async def starts(self, topic: str) -> dict[int, int]:
+        """The first offset of each partition that was ever counted."""
+        with transient_errors():
+            docs = await self._starts.find().to_list(None)
+        found: dict[int, int] = {}
+        for doc in docs:
+            name, _, partition = doc["_id"].rpartition("/")
+            if name == topic:
+                found[int(partition)] = doc["first"]
+        return found
+
+    async def refusals(self, places: Collection[Place]) -> dict[Place, Refusal]:
+        """The refusals among records."""
+        with transient_errors():
+            docs = await self._refusals.find(
+                {"_id": {"$in": [place.id for place in places]}}
+            ).to_list(None)
+        return {refusal.place: refusal for refusal in map(_refusal, docs)}
+
+    async def is_blocked(self, tenant: str, items: Sequence[str]) -> bool:
+        """Whether a message with one of the ids came, of a contact whom the tenant has blocked."""
+        query = {"tenant": tenant, "item": {"$in": list(items)}, "outcome": Outcome.BLOCKED.value}
+        with transient_errors():
+            return await self._refusals.find_one(query, {"_id": 1}) is not None
+
+
+def _addition(run: Run) -> UpdateOne:
+    lane = run.lane
+    counts = Counter(outcome for _, outcome in run.records if outcome is not None)
+    added = {f"outcomes.{outcome.value}": count for outcome, count in counts.items()}
+    return UpdateOne(
+        {"_id": lane.id, "upto": {"$lt": run.first}},
+        {
+            "$inc": {"received": len(run.records), **added},
+            "$set": {"upto": run.last},
+            "$setOnInsert": {
+                "tenant": lane.tenant,
+                "day": _moment(lane.day),
+                "topic": lane.topic,
+                "partition": lane.partition,
+                "first": run.first,
+            },
+        },
+        upsert=True,
+    )
+
+
+def _duplicates(error: BulkWriteError) -> set[int]:
+    """The positions of what was there; raises for what is another error."""
+    details = error.details
+    failed = details["writeErrors"]
+    if details.get("writeConcernErrors") or any(e["code"] != DUPLICATE_KEY for e in failed):
+        raise error
+    return {e["index"] for e in failed}
+
+
+def _now(outcome: Outcome) -> Document:
+    kept_ms = int(TALLIES_KEPT.total_seconds() * 1000)
+    return {"now": outcome.value, "expires_at": {"$add": ["$day", kept_ms]}}
+
+
+def _moment(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
+
+
+def _refusal_document(refusal: Refusal) -> Document:
+    place = refusal.place
+    return {
+        "_id": place.id,
+        "tenant": refusal.tenant,
+        "day": _moment(refusal.day),
+        "topic": place.topic,
+        "partition": place.partition,
+        "offset": place.offset,
+        "outcome": refusal.outcome.value,
+        "item": refusal.item,
+        "expires_at": datetime.now(UTC) + REFUSALS_KEPT,
+    }
+
+
+def _refusal(doc: Mapping[str, Any]) -> Refusal:
+    now = doc.get("now")
+    return Refusal(
+        Place(doc["topic"], doc["partition"], doc["offset"]),
+        doc["tenant"],
+        doc["day"].date(),
+        Outcome(doc["outcome"]),
+        doc["item"],
+        None if now is None else Outcome(now),
+    )
+
+
+def _tally(doc: Mapping[str, Any]) -> Tally:
+    return Tally(
+        Lane(doc["tenant"], doc["day"].date(), doc["topic"], doc["partition"]),
+        doc["first"],
+        doc["upto"],
+        doc["received"],
+        Counter({Outcome(name): count for name, count in doc.get("outcomes", {}).items()}),
+    )
