@@ -20,6 +20,7 @@ from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
 from services.inbox.storage.presence import PRESENCE
 from services.inbox.storage.sessions import SESSIONS
+from services.inbox.storage.tallies import REFUSALS, TALLIES
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
@@ -45,6 +46,8 @@ _OF_TENANT = (
     SEARCH,
     API_KEYS,
     PRESENCE,
+    TALLIES,
+    REFUSALS,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
