@@ -17,50 +17,58 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._open: dict[Deadline, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ticking = False
 
     def within(self, seconds: float) -> Deadline:
         """A context, to be entered by the task that is bounded: TimeoutError leaves it."""
-        return Deadline(self, seconds)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return Deadline(self, loop, seconds)
 
-    def _add(self, one: Deadline) -> None:
+    def add(self, one: Deadline) -> None:
+        """It has begun."""
         self._open[one] = None
         if not self._ticking:
             self._ticking = True
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+            one.loop.call_later(TICK_SECONDS, self._tick, one.loop)
 
-    def _remove(self, one: Deadline) -> None:
-        self._open.pop(one, None)
+    def remove(self, one: Deadline) -> None:
+        """It was in time."""
+        del self._open[one]
 
-    def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for one in [one for one in self._open if one.ends <= now]:
             del self._open[one]
             one.expire()
         self._ticking = bool(self._open)
         if self._ticking:
-            loop.call_later(TICK_SECONDS, self._tick)
+            loop.call_later(TICK_SECONDS, self._tick, loop)
 
 
 class Deadline:
     """One bounded wait. Made by `Deadlines.within`, entered once."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_seconds", "_task", "ends")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_seconds", "_task", "ends", "loop")
 
-    def __init__(self, deadlines: Deadlines, seconds: float) -> None:
+    def __init__(
+        self, deadlines: Deadlines, loop: asyncio.AbstractEventLoop, seconds: float
+    ) -> None:
         self._deadlines = deadlines
+        self.loop = loop
         self._seconds = seconds
         self._expired = False
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)  # without it, it asks for the loop: a system call
         if task is None:
             raise RuntimeError("a deadline bounds a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self.ends = asyncio.get_running_loop().time() + self._seconds
-        self._deadlines._add(self)  # noqa: SLF001 - two halves of one thing
+        self.ends = self.loop.time() + self._seconds
+        self._deadlines.add(self)
         return self
 
     def expire(self) -> None:
@@ -75,6 +83,6 @@ class Deadline:
         _traceback: TracebackType | None,
     ) -> None:
         if not self._expired:
-            self._deadlines._remove(self)  # noqa: SLF001
+            self._deadlines.remove(self)
         elif self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

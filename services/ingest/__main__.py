@@ -28,6 +28,7 @@ def main() -> None:
         lambda: create_app(settings),
         host=settings.host,
         port=settings.ingest_port,
+        proxied=False,
     )
 
 

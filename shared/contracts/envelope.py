@@ -23,7 +23,9 @@ _JSON_TYPE = ("content-type", JSON.encode())
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and `Z`: `2026-06-01T12:00:00.123Z`."""
     # A third of strftime's time; behind the milliseconds stands the offset.
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -51,13 +51,15 @@ async def serve(
     websockets: Literal["auto", "none", "websockets-sansio"] | type[asyncio.Protocol] = "none",
     websocket_max_bytes: int = 64 * 1024,
     http: Literal["httptools"] | type[asyncio.Protocol] = "httptools",
+    proxied: bool = True,
 ) -> int:
     """Serve an ASGI app until SIGTERM, SIGINT or `halted`; the exit code of the process.
 
     On a signal: no new connections, requests in flight get `grace_seconds`, then the lifespan
     ends (consumers drain, clients close). `halted` set means that a part refuses to go on:
     the same way down, but code 4. A lifespan that fails to start gives 3. `websockets` and `http`
-    may be protocol classes, whose `shutdown()` says how a connection takes its leave.
+    may be protocol classes, whose `shutdown()` says how a connection takes its leave. `proxied`:
+    who the client is, is read from a trusted proxy's headers.
     """
     server = _Server(
         uvicorn.Config(
@@ -74,6 +76,7 @@ async def serve(
             log_config=None,
             server_header=False,
             date_header=False,
+            proxy_headers=proxied,
             timeout_graceful_shutdown=grace_seconds,
         )
     )

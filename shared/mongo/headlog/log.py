@@ -32,7 +32,7 @@ from shared.mongo.headlog.operations import compare_and_set, merged_writes, trim
 
 _REMEMBERED = 200_000
 ROUNDS = 10
-_TURN_SECONDS = 1.0
+_TURN_SECONDS = 3.0
 T = TypeVar("T")
 
 
