@@ -18,6 +18,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from shared.media.measures import Measures
@@ -130,7 +131,7 @@ def _probe(file: IO[bytes], mime_type: str) -> Tracks:
                 (
                     s
                     for s in container.streams
-                    if isinstance(s, VideoStream) and not s.disposition.attached_pic
+                    if isinstance(s, VideoStream) and Disposition.attached_pic not in s.disposition
                 ),
                 None,
             )

@@ -72,6 +72,11 @@ async def test_what_cannot_be_decoded_is_told(content: bytes, mime: str):
         await Sounds().to_voice(io.BytesIO(content), mime, io.BytesIO())
 
 
+async def test_regression_the_picture_of_a_film_is_not_the_sleeve_of_a_song():
+    found = await Sounds().probe(io.BytesIO(film()), "video/mp4")
+    assert (found.audio, found.video) == (None, "h264")
+
+
 async def test_a_file_that_claims_too_much_is_not_even_looked_at():
     with pytest.raises(UnreadableSoundError):
         await Sounds().probe(io.BytesIO(boasting(50_000_000)), "audio/mp4")
