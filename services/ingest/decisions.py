@@ -14,6 +14,7 @@ import orjson
 
 from services.ingest.model import Item, Json, Number, Reject, Source, Split
 from shared.contracts.inbound import InboundType, QuarantineReason
+from shared.contracts.phones import is_same_phone
 
 OBJECT = "whatsapp_business_account"
 MESSAGES = "messages"
@@ -150,10 +151,22 @@ def _number_text(value: object) -> str | None:
     return _text(value)
 
 
+_NOT_SOUGHT: Json = {}
+
+
 class _Value:
     """One `changes[].value` with what its elements share."""
 
-    __slots__ = ("contacts", "entry", "field", "metadata", "phone_number_id", "value", "waba_id")
+    __slots__ = (
+        "contacts",
+        "entry",
+        "field",
+        "lone",
+        "metadata",
+        "phone_number_id",
+        "value",
+        "waba_id",
+    )
 
     def __init__(self, field: str, value: Json, entry: Json) -> None:
         self.field = field
@@ -164,6 +177,7 @@ class _Value:
         self.phone_number_id = _number_text(self.metadata.get("phone_number_id"))
         self.waba_id = _number_text(entry.get("id"))
         self.contacts: dict[str, list[Json]] = {}
+        self.lone: Json | None = _NOT_SOUGHT
         contacts = value.get("contacts")
         if contacts and isinstance(contacts, list):
             self._index(contacts)
@@ -218,7 +232,7 @@ class _Value:
             user, phone = _text(element.get("to_user_id")), _text(element.get("to"))
         else:
             user, phone = _text(element.get("from_user_id")), _text(element.get("from"))
-        contacts = self._belonging(user, phone)
+        contacts = self._belonging(user, phone) or self._only_one(element, user, phone)
         group = _text(element.get("group_id"))
         return self._item(
             kind,
@@ -277,6 +291,39 @@ class _Value:
                             found.append(contact)
         return found
 
+    def _only_one(self, element: Json, user: str | None, phone: str | None) -> list[Json]:
+        """The contact of a message that shows nothing of it, where it can be no other's.
+
+        It is alone, everything here is of one sender, and neither contradicts the other: else
+        somebody known by their contact alone would be nobody, or two.
+        """
+        if self.lone is _NOT_SOUGHT:
+            self.lone = self._sought()
+        contact = self.lone
+        if contact is None or element.get("type") == "system":
+            return []
+        own_user, own_phone = _text(contact.get("user_id")), _text(contact.get("wa_id"))
+        if user is not None and own_user is not None:
+            return []  # they were compared
+        if phone is not None and own_phone is not None and not is_same_phone(phone, own_phone):
+            return []
+        return [contact]
+
+    def _sought(self) -> Json | None:
+        """The only contact of a value with one sender. Once: a body can have 100,000 messages."""
+        contacts = _elements(self.value, "contacts")
+        if len(contacts) != 1:
+            return None
+        senders = {
+            (_text(one.get("from_user_id")), _text(one.get("from")))
+            for one in _elements(self.value, "messages")
+            if one.get("type") != "system"
+        } | {
+            (_text(one.get("to_user_id")), _text(one.get("to")))
+            for one in _elements(self.value, "message_echoes")
+        }
+        return contacts[0] if len(senders) == 1 else None
+
     def _item(
         self,
         kind: InboundType,
@@ -296,6 +343,11 @@ class _Value:
             party,
             identity,
         )
+
+
+def _elements(value: Json, name: str) -> list[Json]:
+    array = value.get(name)
+    return [one for one in array if isinstance(one, dict)] if isinstance(array, list) else []
 
 
 def _party(user: str | None, phone: str | None, contacts: list[Json]) -> str:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from services.inbox.model.conversation import Message, ReactionState
+from services.inbox.model.conversation import Message, ReactionState, Stamp
 from services.inbox.model.items import (
+    Body,
     EditFact,
     MediaFact,
     MessageFact,
@@ -73,16 +74,7 @@ def apply_fact(message: Message, fact: MessageFact) -> Message | None:
         case ReactionFact():
             return _apply_reaction(message, fact)
         case EditFact(body, stamp):
-            if not stamp.after(message.edit_stamp):
-                return None
-            return replace(
-                message,
-                text=body.text,
-                content=body.content,
-                media=body.media or message.media,
-                edited=True,
-                edit_stamp=stamp,
-            )
+            return _apply_edit(message, body, stamp)
         case RevokeFact(stamp):
             if message.revoked:
                 return None
@@ -91,6 +83,16 @@ def apply_fact(message: Message, fact: MessageFact) -> Message | None:
             return _apply_media(message, fact)
         case _:
             assert_never(fact)
+
+
+def _apply_edit(message: Message, body: Body, stamp: Stamp) -> Message | None:
+    """New words; the file, and what stood around the message, are those that it came with."""
+    if not stamp.after(message.edit_stamp):
+        return None
+    after = replace(message, edited=True, edit_stamp=stamp)
+    if body.type == "unsupported":
+        return after
+    return replace(after, text=body.text, content={**(message.content or {}), **body.content})
 
 
 def _apply_status(message: Message, fact: StatusFact) -> Message | None:

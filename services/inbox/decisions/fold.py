@@ -25,7 +25,16 @@ from services.inbox.model.conversation import (
     Message,
 )
 from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emitted
-from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item, OutOfHours
+from services.inbox.model.items import (
+    Assignment,
+    BotFailure,
+    Fact,
+    Incoming,
+    Item,
+    MessageFact,
+    OutOfHours,
+    ReactionFact,
+)
 from shared.contracts.commands import CommandType
 from shared.contracts.events import By
 from shared.contracts.events import EventType as E
@@ -121,6 +130,7 @@ def fold(
                 size += len(item.raw)
             case Fact():
                 fate = _apply(draft, item, messages)
+                size += _weight(draft) if fate is Fate.APPLIED else 0
             case Assignment():
                 fate = _assign(draft, item, around)
             case BotFailure():
@@ -131,6 +141,12 @@ def fold(
                 assert_never(item)
         fates.append((item, fate))
     return Folded(draft.conversation, draft.events, fates, [])
+
+
+def _weight(draft: Draft) -> int:
+    """The bytes that the last event repeats: a fact's event carries its whole message."""
+    message = draft.events[-1].message
+    return 0 if message is None else len(message.text or "") + len(message.raw or b"")
 
 
 def _receive(draft: Draft, item: Incoming, messages: MessageIndex, around: Surroundings) -> Fate:
@@ -251,7 +267,7 @@ def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
         return Fate.UNRESOLVED
     if message.deleted:
         return Fate.UNCHANGED
-    changed = apply_fact(message, item.fact)
+    changed = apply_fact(message, _by_the_contact(item.fact, message, draft.conversation))
     if changed is None:
         return Fate.UNCHANGED
     was = draft.conversation
@@ -263,6 +279,14 @@ def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
     if event.message is not None:
         messages.put(event.message)
     return Fate.APPLIED
+
+
+def _by_the_contact(fact: MessageFact, message: Message, conversation: Conversation) -> MessageFact:
+    """A reaction in a contact's own chat is that contact's, however the webhook shows them."""
+    if not isinstance(fact, ReactionFact) or fact.kind != "contact" or conversation.group_id:
+        return fact
+    earlier = (reaction.by for reaction in message.reactions if reaction.kind == "contact")
+    return replace(fact, by=next(earlier, conversation.contact.id))
 
 
 def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
+from shared.contracts.phones import digits_of, other_spellings, spelling_of
 
 
 class IdentityKind(StrEnum):
@@ -15,6 +16,8 @@ class IdentityKind(StrEnum):
 
     USER = "user_id"
     PHONE = "wa_id"
+    SPELLING = "spelling"
+    """A phone that has several spellings, in the one that stands for all of them."""
     GROUP = "group"
 
 
@@ -30,30 +33,41 @@ def identities(person: Person) -> tuple[Identity, ...]:
     if person.user_id:
         found.append(Identity(IdentityKind.USER, person.user_id))
     if person.wa_id:
-        found.append(Identity(IdentityKind.PHONE, person.wa_id))
+        digits = digits_of(person.wa_id)
+        found.append(Identity(IdentityKind.PHONE, digits))
+        if other_spellings(digits):
+            found.append(Identity(IdentityKind.SPELLING, spelling_of(digits)))
     return tuple(found)
 
 
-def phone_variants(wa_id: str) -> tuple[str, ...]:
-    """Other spellings of the same phone: Brazil's ninth digit, Mexico's 1, Argentina's 9.
+def origin(found: tuple[Identity, ...]) -> Identity:
+    """What a new contact's id is derived from: the strongest, in the spelling that all share.
 
-    Only looked up, never stored: adding a digit blindly breaks landlines.
+    Two pods that meet the two spellings of a phone at once make one contact.
     """
-    match wa_id[:2], len(wa_id):
-        case "55", 13 if wa_id[4] == "9":
-            return (wa_id[:4] + wa_id[5:],)
-        case "55", 12:
-            return (f"{wa_id[:4]}9{wa_id[4:]}",)
-        case "52", 13 if wa_id[2] == "1":
-            return ("52" + wa_id[3:],)
-        case "52", 12:
-            return ("521" + wa_id[2:],)
-        case "54", 13 if wa_id[2] == "9":
-            return ("54" + wa_id[3:],)
-        case "54", 12:
-            return ("549" + wa_id[2:],)
-        case _:
-            return ()
+    first = found[0]
+    if first.kind is not IdentityKind.PHONE:
+        return first
+    return Identity(IdentityKind.PHONE, spelling_of(first.value))
+
+
+def is_another(identity: Identity, one: str | None, other: str | None) -> bool:
+    """Whether two BSUIDs that meet in the spelling of a phone alone are two users.
+
+    A landline of Brazil and the mobile with a 9 in front are two phones, though they look like
+    two spellings of one.
+    """
+    return (
+        identity.kind is IdentityKind.SPELLING
+        and one is not None
+        and other is not None
+        and one != other
+    )
+
+
+def phone_variants(wa_id: str) -> tuple[str, ...]:
+    """Other spellings of the same phone."""
+    return other_spellings(digits_of(wa_id))
 
 
 def refreshed(contact: Contact, person: Person) -> Contact:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from services.inbox.decisions import whatsapp
-from services.inbox.decisions.whatsapp import Raw, member, moment, text
+from services.inbox.decisions.whatsapp import Raw, ident, member, moment, named, text
 from services.inbox.model.conversation import Stamp
 from services.inbox.model.items import (
     Body,
@@ -27,6 +27,7 @@ from shared.ids import IdHasher
 from shared.value import value
 
 CONTENT_LIMIT = 256 * 1024
+_TOO_DEEP = b'{"truncated":true}'
 
 
 @value
@@ -99,10 +100,10 @@ def _recorded(
     field = text(value.get("field")) or ""
     relink = None
     if field == "user_id_update":
-        phone = text(item.get("wa_id"))
+        phone = ident(item.get("wa_id"))
         relink = _relink(
-            Person(user_id=text(member(item, "user_id", "previous")), wa_id=phone),
-            Person(user_id=text(member(item, "user_id", "current")), wa_id=phone),
+            Person(user_id=ident(member(item, "user_id", "previous")), wa_id=phone),
+            Person(user_id=ident(member(item, "user_id", "current")), wa_id=phone),
         )
     return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink)
 
@@ -111,12 +112,21 @@ def _relink(previous: Person, current: Person) -> Relink | None:
     return Relink(previous, current) if previous.known and current.known else None
 
 
+def _is_too_long(raw: bytes) -> bool:
+    return len(raw) > CONTENT_LIMIT or raw == _TOO_DEEP
+
+
+def _fitting(body: Body, item: Raw) -> Body:
+    raw = _dumped(item)
+    return whatsapp.truncated(body, len(raw)) if _is_too_long(raw) else body
+
+
 def _dumped(value: Any) -> bytes:
     """JSON of a raw item; what is nested too deep to write is cut."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
-        return b'{"truncated":true}'
+        return _TOO_DEEP
 
 
 class _Reader:
@@ -135,11 +145,11 @@ class _Reader:
         return self._ids.inbound_message(self._tenant, self._number, wamid)
 
     def message(self, item: Raw, contacts: list[Any]) -> Parsed:
-        wamid = text(item.get("id"))
+        wamid = named(item.get("id"))
         if wamid is None:
             raise PermanentError("no_message_id")
         person = whatsapp.sender(item, contacts)
-        group = text(item.get("group_id"))
+        group = ident(item.get("group_id"))
         at = moment(item.get("timestamp"), self._received_at)
         fact = self._fact(item, wamid, at, person)
         if fact is not None:
@@ -153,22 +163,22 @@ class _Reader:
         )
 
     def echo(self, item: Raw, contacts: list[Any]) -> Parsed:
-        wamid = text(item.get("id"))
+        wamid = named(item.get("id"))
         if wamid is None:
             raise PermanentError("no_message_id")
         person = whatsapp.addressee(item, contacts)
         at = moment(item.get("timestamp"), self._received_at)
         fact = self._fact(item, wamid, at, None)
         found = fact or self._incoming(item, wamid, at, person, whatsapp.body(item), "phone")
-        return Parsed(self._tenant, self._number, person, text(item.get("group_id")), found)
+        return Parsed(self._tenant, self._number, person, ident(item.get("group_id")), found)
 
     def _incoming(
         self, item: Raw, wamid: str, at: datetime, person: Person, body: Body, origin: Any
     ) -> Incoming:
         raw = _dumped(item)
-        if len(raw) > CONTENT_LIMIT or raw == b'{"truncated":true}':
+        if _is_too_long(raw):
             body, raw = whatsapp.truncated(body, len(raw)), raw[:0]
-        quoted = text(member(item, "context", "id"))
+        quoted = named(member(item, "context", "id"))
         key = self._key(wamid)
         if body.media is not None:
             # Delivery derives the same id; a client may ask for the file before it is there.
@@ -176,7 +186,7 @@ class _Reader:
             body = replace(body, media=replace(body.media, id=media_id))
         return Incoming(
             id=key,
-            wamid=wamid,
+            wamid=ident(wamid) or wamid,
             sent_at=at,
             received_at=self._received_at,
             person=person,
@@ -189,22 +199,22 @@ class _Reader:
 
     def _fact(self, item: Raw, wamid: str, at: datetime, person: Person | None) -> Fact | None:
         """A reaction, an edit or a revoke; None where it is none, or names no message."""
-        stamp = Stamp(at, wamid)
+        stamp = Stamp(at, ident(wamid) or wamid)
         said: ReactionFact | EditFact | RevokeFact
         match item.get("type"):
             case "reaction":
-                target = text(member(item, "reaction", "message_id"))
-                emoji = text(member(item, "reaction", "emoji"))
+                target = named(member(item, "reaction", "message_id"))
+                emoji = whatsapp.emoji_of(item)
                 by = self._reactor(person)
                 said = ReactionFact("contact" if person else "agent", by, emoji, stamp)
             case "edit":
-                target = text(member(item, "edit", "original_message_id"))
+                target = named(member(item, "edit", "original_message_id"))
                 edited = member(item, "edit", "message")
                 if not isinstance(edited, dict):
                     return None
-                said = EditFact(whatsapp.body(edited), stamp)
+                said = EditFact(_fitting(whatsapp.body(edited), edited), stamp)
             case "revoke":
-                target = text(member(item, "revoke", "original_message_id"))
+                target = named(member(item, "revoke", "original_message_id"))
                 said = RevokeFact(stamp)
             case _:
                 return None
@@ -221,17 +231,19 @@ class _Reader:
         )
 
     def status(self, item: Raw) -> Parsed:
-        wamid = text(item.get("id"))
-        callback = text(item.get("biz_opaque_callback_data"))
+        wamid = named(item.get("id"))
+        callback = named(item.get("biz_opaque_callback_data"))
+        if callback is not None and len(callback) > whatsapp.ID_LENGTH:
+            callback = None  # none of ours
         name = text(item.get("status"))
         if (wamid is None and callback is None) or name is None:
             raise PermanentError("no_message_id")
         refs = tuple(r for r in (callback, self._key(wamid) if wamid else None) if r)
         at = moment(item.get("timestamp"), self._received_at)
         participant = (
-            text(item.get("recipient_participant_user_id"))
-            or text(item.get("recipient_participant_id"))
-            or text(item.get("participant_recipient_id"))
+            ident(item.get("recipient_participant_user_id"))
+            or ident(item.get("recipient_participant_id"))
+            or ident(item.get("participant_recipient_id"))
             or ""
         )
         fact = Fact(
@@ -240,7 +252,7 @@ class _Reader:
             fact=StatusFact(name.lower()[:32], at, whatsapp.failure(item)),
         )
         person = Person(
-            user_id=text(item.get("recipient_user_id")), wa_id=text(item.get("recipient_id"))
+            user_id=ident(item.get("recipient_user_id")), wa_id=ident(item.get("recipient_id"))
         )
         return Parsed(self._tenant, self._number, person, None, fact)
 
@@ -250,8 +262,8 @@ def _system_relink(item: Raw, person: Person) -> Relink | None:
     if item.get("type") != "system":
         return None
     told = whatsapp.mapping(item.get("system"))
-    phone = text(told.get("wa_id")) or text(told.get("new_wa_id"))
-    user = text(told.get("user_id"))
+    phone = ident(told.get("wa_id")) or ident(told.get("new_wa_id"))
+    user = ident(told.get("user_id"))
     if told.get("type") == "customer_identity_changed":
         return None
     return _relink(person, Person(user_id=user, wa_id=phone))

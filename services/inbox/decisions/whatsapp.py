@@ -7,16 +7,28 @@ seen that still get empty strings). The raw item is kept with the message.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from services.inbox.model.conversation import Media, SendFailure
 from services.inbox.model.items import Body, Person
+from shared.contracts.phones import is_same_phone
 
 Raw = dict[str, Any]
 MEDIA_TYPES = frozenset({"image", "video", "audio", "document", "sticker"})
 _MAX_TIME = 4_102_444_800  # the year 2100: later is milliseconds or nonsense
+_INT64 = 2**63  # BSON has no larger numbers
+
+# Far above what Meta sends. What is longer would be repeated in every event of the chat, and in
+# each document that an outbox entry holds.
+ID_LENGTH: Final = 512
+NAME_LENGTH: Final = 512
+_EMOJI_LENGTH: Final = 64
+_WORD_LENGTH: Final = 128
+_LINE_LENGTH: Final = 1024
+_URL_LENGTH: Final = 4096
 
 
 def text(value: Any) -> str | None:
@@ -26,6 +38,25 @@ def text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return None
+
+
+def short(value: Any, limit: int) -> str | None:
+    """A text, cut to `limit` characters."""
+    found = text(value)
+    return found[:limit] if found else None
+
+
+def named(value: Any) -> str | None:
+    """An id as it came. A NUL in it stays visible, or two ids would become one."""
+    return text(value.replace("\x00", "\ufffd") if isinstance(value, str) else value)
+
+
+def ident(value: Any) -> str | None:
+    """An id to keep: one longer than any of Meta's is its beginning and a hash of all of it."""
+    found = named(value)
+    if found is None or len(found) <= ID_LENGTH:
+        return found
+    return f"{found[:64]}~{hashlib.sha256(found.encode()).hexdigest()}"
 
 
 def member(raw: Any, *path: str) -> Any:
@@ -45,7 +76,9 @@ def whole(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if abs(value) < _INT64 else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _INT64 else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     return None
@@ -54,6 +87,8 @@ def whole(value: Any) -> int | None:
 def moment(value: Any, otherwise: datetime) -> datetime:
     """Meta's timestamp (seconds, a string or an int); `otherwise` where it is no sane time."""
     seconds = whole(value)
+    if seconds is not None and seconds >= _MAX_TIME:
+        seconds //= 1000
     if seconds is None or not 0 < seconds < _MAX_TIME:
         return otherwise
     return datetime.fromtimestamp(seconds, UTC)
@@ -68,33 +103,44 @@ def flag(value: Any) -> bool:
 
 def sender(item: Raw, contacts: list[Any]) -> Person:
     """Who wrote a message."""
-    return _person(text(item.get("from_user_id")), text(item.get("from")), contacts)
+    phone = ident(item.get("from"))
+    if phone is None and item.get("type") == "system":
+        phone = ident(member(item, "system", "customer"))
+    return _person(ident(item.get("from_user_id")), phone, contacts)
 
 
 def addressee(item: Raw, contacts: list[Any]) -> Person:
     """Whom an echo was sent to."""
-    return _person(text(item.get("to_user_id")), text(item.get("to")), contacts)
+    return _person(ident(item.get("to_user_id")), ident(item.get("to")), contacts)
 
 
 def _person(user_id: str | None, wa_id: str | None, contacts: list[Any]) -> Person:
     """`contacts` is not parallel to the messages: matched by id, alone it is the one."""
-    entry: Raw = {}
     known = [c for c in contacts if isinstance(c, dict)]
-    for contact in known:
-        same_user = user_id is not None and text(contact.get("user_id")) == user_id
-        same_phone = wa_id is not None and text(contact.get("wa_id")) == wa_id
-        if same_user or same_phone:
-            entry = contact
-            break
-    else:
-        if len(known) == 1 and user_id is None and wa_id is None:
-            entry = known[0]
-    username = text(member(entry, "profile", "username"))
+    entry = next((c for c in known if _is_shown(c, user_id, wa_id)), None)
+    if entry is None and len(known) == 1 and not _is_another(known[0], user_id, wa_id):
+        entry = known[0]
+    entry = entry or {}
+    username = short(member(entry, "profile", "username"), NAME_LENGTH)
     return Person(
-        user_id=user_id or text(entry.get("user_id")),
-        wa_id=wa_id or text(entry.get("wa_id")),
-        name=text(member(entry, "profile", "name")),
+        user_id=user_id or ident(entry.get("user_id")),
+        wa_id=wa_id or ident(entry.get("wa_id")),
+        name=short(member(entry, "profile", "name"), NAME_LENGTH),
         username=username.lstrip("@") or None if username else None,
+    )
+
+
+def _is_shown(contact: Raw, user_id: str | None, wa_id: str | None) -> bool:
+    return (user_id is not None and ident(contact.get("user_id")) == user_id) or (
+        wa_id is not None and ident(contact.get("wa_id")) == wa_id
+    )
+
+
+def _is_another(contact: Raw, user_id: str | None, wa_id: str | None) -> bool:
+    """Whether a contact that does not match contradicts what the message says."""
+    user, phone = ident(contact.get("user_id")), ident(contact.get("wa_id"))
+    return (user is not None and user_id is not None) or (
+        phone is not None and wa_id is not None and not is_same_phone(phone, wa_id)
     )
 
 
@@ -103,7 +149,7 @@ def _person(user_id: str | None, wa_id: str | None, contacts: list[Any]) -> Pers
 
 def body(item: Raw) -> Body:
     """What a message says. A type that is not known is `unsupported`, with its raw type."""
-    kind = text(item.get("type")) or ""
+    kind = short(item.get("type"), _WORD_LENGTH) or _kind_shown(item)
     kind = "audio" if kind == "voice" else kind
     raw_member = item.get("voice" if item.get("type") == "voice" else kind)
     extra = _surroundings(item)
@@ -121,16 +167,23 @@ def body(item: Raw) -> Body:
     return _unsupported(kind, item, extra)
 
 
+def _kind_shown(item: Raw) -> str:
+    """The type of a message that does not name it: that of its only member that is one."""
+    found = [name for name in (*MEDIA_TYPES, *_READERS) if isinstance(item.get(name), dict | list)]
+    return found[0] if len(found) == 1 else ""
+
+
 def _media(held: Raw, *, voice: bool) -> Media:
-    mime = text(held.get("mime_type"))
-    whatsapp_id = text(held.get("id"))
+    mime = short(held.get("mime_type"), _LINE_LENGTH)
+    whatsapp_id = ident(held.get("id"))
+    url = text(held.get("url"))
     return Media(
         state="pending" if whatsapp_id else "failed",
         whatsapp_id=whatsapp_id,
-        url=text(held.get("url")),
-        mime_type=mime.split(";")[0].strip().lower() if mime else None,
-        sha256=text(held.get("sha256")),
-        filename=text(held.get("filename")),
+        url=url if url and len(url) <= _URL_LENGTH else None,
+        mime_type=mime.split(";")[0].strip().lower()[:_WORD_LENGTH] if mime else None,
+        sha256=short(held.get("sha256"), _WORD_LENGTH),
+        filename=short(held.get("filename"), _LINE_LENGTH),
         voice=voice,
     )
 
@@ -215,7 +268,9 @@ _READERS: dict[str, Callable[[Any, Raw], _Said]] = {
 
 
 def _unsupported(kind: str, item: Raw, extra: Raw) -> Body:
-    told = text(member(item, "unsupported", "type")) if kind == "unsupported" else None
+    told = (
+        short(member(item, "unsupported", "type"), _WORD_LENGTH) if kind == "unsupported" else None
+    )
     return Body("unsupported", None, None, {"raw_type": told or kind, **extra})
 
 
@@ -226,10 +281,16 @@ def failure(item: Raw) -> SendFailure | None:
     if not first:
         return None
     return SendFailure(
-        code=whole(first.get("code")) or text(first.get("code")) or 0,
-        title=text(first.get("title")) or text(first.get("message")),
-        detail=text(member(first, "error_data", "details")) or text(first.get("details")),
+        code=whole(first.get("code")) or short(first.get("code"), _WORD_LENGTH) or 0,
+        title=short(first.get("title") or first.get("message"), _LINE_LENGTH),
+        detail=short(member(first, "error_data", "details"), _LINE_LENGTH)
+        or short(first.get("details"), _LINE_LENGTH),
     )
+
+
+def emoji_of(item: Raw) -> str | None:
+    """What a reaction shows; None where it was taken back."""
+    return short(member(item, "reaction", "emoji"), _EMOJI_LENGTH)
 
 
 def truncated(said: Body, size: int) -> Body:

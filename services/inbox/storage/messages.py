@@ -70,21 +70,24 @@ class MessageStore:
                 )
         return [message_of(doc) for doc in found]
 
-    async def conversations_of(self, refs: Sequence[str]) -> dict[str, str]:
-        """Conversation by message id or wamid key: this never changes, unlike the rest."""
+    async def conversations_of(self, refs: Sequence[str]) -> dict[tuple[str, str], str]:
+        """Conversation by tenant and message id or wamid key: this never changes, unlike the rest.
+
+        By tenant too: a webhook may name any message id as its callback data.
+        """
         if not refs:
             return {}
         with transient_errors():
             docs = await self._messages.find(
                 {"$or": [{"_id": {"$in": list(refs)}}, {"wk": {"$in": list(refs)}}]},
-                {"conversation": 1, "wk": 1},
+                {"tenant": 1, "conversation": 1, "wk": 1},
                 session=causal_session(),
             ).to_list(None)
-        found: dict[str, str] = {}
+        found: dict[tuple[str, str], str] = {}
         for doc in docs:
-            found[doc["_id"]] = doc["conversation"]
+            found[doc["tenant"], doc["_id"]] = doc["conversation"]
             if "wk" in doc:
-                found[doc["wk"]] = doc["conversation"]
+                found[doc["tenant"], doc["wk"]] = doc["conversation"]
         return found
 
 

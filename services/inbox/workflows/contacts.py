@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,8 +10,9 @@ from services.inbox.decisions.identity import (
     Identity,
     IdentityKind,
     identities,
+    is_another,
     older,
-    phone_variants,
+    origin,
     refreshed,
     shows,
 )
@@ -20,7 +21,12 @@ from services.inbox.decisions.views import Names, iso, label_view
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
-from services.inbox.storage.contacts import IdentityStore, contact_change, contact_of
+from services.inbox.storage.contacts import (
+    IdentityStore,
+    Known,
+    contact_change,
+    contact_of,
+)
 from shared.ids import IdHasher
 from shared.mongo.headlog import (
     ROUNDS,
@@ -114,16 +120,24 @@ class ContactResolver:
         """The contact id of each want; what nobody had is claimed, and linked where it must."""
         keys = [self._keys(want) for want in wants]
         for _ in range(ROUNDS):
-            known = await self._contacts_of({key for row in keys for key in row})
-            await self._add_variants(wants, keys, known)
+            found = await self._identities.find({key for row in keys for key in row})
+            known = {key: each.contact for key, each in found.items()}
+            users = await self._users(wants, found.values())
             claims: dict[str, str] = {}
             tenants: dict[str, str] = {}
             links: set[tuple[str, str, str]] = set()
-            for want, row in zip(wants, keys, strict=True):
+            for want, whole in zip(wants, keys, strict=True):
+                user = want.person.user_id or users.get(known.get(whole[0], "")) if whole else None
+                row = [
+                    key
+                    for key, identity in zip(whole, want.identities(), strict=True)
+                    if not is_another(identity, user, users.get(known.get(key, "")))
+                ]
                 held = list(dict.fromkeys(known[key] for key in row if key in known))
                 if len(held) > 1:
                     links.add((want.tenant, held[0], held[1]))
                 contact = held[0] if held else self._new_id(want)
+                users[contact] = users.get(contact) or want.person.user_id
                 for key in row:
                     if key not in known:
                         known[key] = claims[key] = contact
@@ -137,34 +151,23 @@ class ContactResolver:
             return [known[row[0]] if row else None for row in keys]
         raise ContentionError("identities")
 
+    async def _users(
+        self, wants: Sequence[Want], found: Collection[Known]
+    ) -> dict[str, str | None]:
+        """The BSUIDs of contacts, where the spelling of a phone may tell two users apart."""
+        if not any(each.kind is IdentityKind.SPELLING for w in wants for each in w.identities()):
+            return {}
+        users = {each.contact: each.shown.user_id for each in found if each.shown is not None}
+        heads = await self._log.load({each.contact for each in found if each.shown is None})
+        return users | {head.id: contact_of(head).user_id for head in heads.values()}
+
     async def _contacts_of(self, keys: Iterable[str]) -> dict[str, str]:
         return {key: known.contact for key, known in (await self._identities.find(keys)).items()}
 
     def _new_id(self, want: Want) -> str:
-        """The same on every pod: derived from the strongest identity."""
-        first = want.identities()[0]
+        """The same on every pod."""
+        first = origin(want.identities())
         return self._ids.of("contact", want.tenant, first.kind.value, first.value)
-
-    async def _add_variants(
-        self, wants: Sequence[Want], keys: list[list[str]], known: dict[str, str]
-    ) -> None:
-        """A phone that nobody has may be known in another spelling."""
-        others: dict[str, str] = {}
-        for want, row in zip(wants, keys, strict=True):
-            phone = want.person.wa_id
-            if want.group_id is None and phone and not any(key in known for key in row):
-                for spelling in phone_variants(phone):
-                    key = self._identities.key(want.tenant, Identity(IdentityKind.PHONE, spelling))
-                    others[key] = row[-1]
-        if others:
-            found = await self._contacts_of(others)
-            claims = {others[key]: contact for key, contact in found.items()}
-            if claims:
-                tenants = {
-                    row[-1]: want.tenant for want, row in zip(wants, keys, strict=True) if row
-                }
-                await self._identities.claim(tenants, claims)
-                known.update(await self._contacts_of(claims))
 
     async def _link(self, tenant: str, one: str, other: str) -> None:
         """Two contacts are one user: both identities lead to the older contact from now on."""

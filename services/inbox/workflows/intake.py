@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -243,7 +243,7 @@ class Intake:
                 placed.append(item.key)
         await self._pending.remove(placed)
 
-    async def _homes(self, sources: Sequence[Source]) -> dict[str, str]:
+    async def _homes(self, sources: Sequence[Source]) -> dict[tuple[str, str], str]:
         refs = {r for s in sources if isinstance(s.parsed.item, Fact) for r in s.parsed.item.refs}
         return await self._messages.conversations_of(sorted(refs))
 
@@ -289,7 +289,7 @@ class Intake:
         for fact in facts:
             value = orjson.loads(fact.value)
             parsed = parse(fact.kind, fact.tenant, fact.ce_id, value, fact.received_at, self._ids)
-            home = next((homes[ref] for ref in fact.refs if ref in homes), None)
+            home = _place(fact.tenant, fact.refs, homes)
             if isinstance(parsed, Parsed) and isinstance(parsed.item, Fact) and home is not None:
                 works.setdefault(home, Work(home, fact.tenant)).items.append(parsed.item)
         await self._faults.reach("joining")
@@ -311,11 +311,13 @@ def _in_group(item: Incoming, source: Source, contact: ContactSnapshot | None) -
     return replace(item, author_id=contact.id)
 
 
-def _home(source: Source, homes: dict[str, str]) -> str | None:
+def _home(source: Source, homes: Mapping[tuple[str, str], str]) -> str | None:
     item = source.parsed.item
-    if not isinstance(item, Fact):
-        return None
-    return next((homes[ref] for ref in item.refs if ref in homes), None)
+    return _place(source.parsed.tenant, item.refs, homes) if isinstance(item, Fact) else None
+
+
+def _place(tenant: str, refs: Sequence[str], homes: Mapping[tuple[str, str], str]) -> str | None:
+    return next((homes[tenant, ref] for ref in refs if (tenant, ref) in homes), None)
 
 
 def _pending(source: Source) -> PendingFact:

@@ -115,21 +115,28 @@ class Sorter:
             if isinstance(owners, QuarantineReason):
                 rejects[Reject(owners)] = None
                 return
-            value = encode(item, None, received_at)
-            tenants = owners
+            number_id = None
+            if item.type is not InboundType.CHANGE:
+                if len(owners) > 1:
+                    rejects[Reject(QuarantineReason.UNEXPECTED_SHAPE)] = None
+                    return
+                number_id = owners[0].id  # the account has no other that it could be for
+                out.numbers.add(number_id)
+            value = encode(item, number_id, received_at)
+            tenants = sorted({number.tenant for number in owners})
         if value is None:
             rejects[Reject(QuarantineReason.UNEXPECTED_SHAPE, phone)] = None
             return
         for tenant in tenants:
             out.add(item.type, self._record(item, tenant, value, received_at))
 
-    def _owners(self, item: Item, source: Source) -> Sequence[str] | QuarantineReason:
+    def _owners(self, item: Item, source: Source) -> Sequence[Number] | QuarantineReason:
         # Account fields name no number: they are for every tenant that has one in that WABA.
         found = self._directory.numbers_of_waba(item.waba_id) if item.waba_id else ()
         admitted = [admit(number, source) for number in found]
-        tenants = sorted({one.tenant for one in admitted if isinstance(one, Number)})
-        if tenants:
-            return tenants
+        numbers = [one for one in admitted if isinstance(one, Number)]
+        if numbers:
+            return numbers
         return QuarantineReason.WRONG_APP if found else QuarantineReason.UNKNOWN_NUMBER
 
     def _record(self, item: Item, tenant: str, value: bytes, received_at: str) -> OutRecord:

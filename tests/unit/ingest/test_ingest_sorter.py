@@ -282,3 +282,28 @@ def test_sorter_serves_a_suspended_tenant(sorter: Sorter, directory: Directory):
     directory.apply(tenant_tombstone("acme", value=entry))
 
     assert sorter.sort(body("msg_text"), Source(), AT).kinds == [InboundType.MESSAGE]
+
+
+@pytest.mark.parametrize(
+    ("waba", "expected", "number"),
+    [
+        pytest.param("W1", [], "n4", id="the-accounts-only-number"),
+        pytest.param("100000000000001", ["unexpected_shape"], None, id="one-of-two"),
+        pytest.param("W9", ["unknown_number"], None, id="unknown-account"),
+    ],
+)
+def test_regression_sorter_loses_no_message_that_names_no_number(
+    sorter: Sorter, directory: Directory, waba: str, expected: list[str], number: str | None
+):
+    directory.apply(number_record("n4", "400", tenant="acme", waba_id="W1"))
+    payload = json.loads(body("msg_text"))
+    payload["entry"][0]["id"] = waba
+    del payload["entry"][0]["changes"][0]["value"]["metadata"]
+
+    found = sorter.sort(orjson.dumps(payload), Source(), AT)
+
+    assert reasons(found.records) == expected
+    items = [record for record in found.records if record.topic is INBOUND]
+    assert [orjson.loads(item.value or b"")["number_id"] for item in items] == (
+        [number] if number else []
+    )

@@ -105,6 +105,48 @@ def test_split_gives_each_message_its_own_contact():
     assert found.items[0].party == found.items[2].party
 
 
+ANA = {"profile": {"name": "Ana"}, "user_id": "US.1"}
+
+
+@pytest.mark.parametrize(
+    ("message", "contact"),
+    [
+        pytest.param({}, ANA, id="nobody-named"),
+        pytest.param({}, {"wa_id": "12025550111"}, id="nobody-named-phone"),
+        pytest.param({"from": "12025550111"}, ANA, id="phone-and-bsuid"),
+        pytest.param({"from_user_id": "US.1"}, {"wa_id": "12025550111"}, id="bsuid-and-phone"),
+        pytest.param({"from": "5511900000001"}, {"wa_id": "551100000001"}, id="two-spellings"),
+    ],
+)
+def test_regression_split_gives_a_lone_message_its_lone_contact(
+    message: dict[str, Any], contact: dict[str, Any]
+):
+    """What only the contact tells is lost otherwise: somebody unknown, or a chat in two."""
+    found = only(split(webhook(value(contacts=[contact], messages=[{"id": "wamid.A", **message}]))))
+
+    assert found.contacts == [contact]
+
+
+@pytest.mark.parametrize(
+    ("messages", "contacts"),
+    [
+        pytest.param([{"from": "1"}, {"from": "2"}], [ANA], id="two-senders"),
+        pytest.param([{}], [ANA, {"user_id": "US.2"}], id="two-contacts"),
+        pytest.param([{"from_user_id": "US.2"}], [ANA], id="another-bsuid"),
+        pytest.param([{"from": "12025550111"}], [{"wa_id": "12025550122"}], id="another-phone"),
+        pytest.param([{"from": "1", "type": "system"}], [ANA], id="system"),
+    ],
+)
+def test_split_gives_no_message_the_contact_of_another(
+    messages: list[dict[str, Any]], contacts: list[dict[str, Any]]
+):
+    sent = [{"id": f"wamid.{place}", **each} for place, each in enumerate(messages)]
+
+    found = split(webhook(value(contacts=contacts, messages=sent)))
+
+    assert [item.contacts for item in found.items] == [[] for _ in messages]
+
+
 def test_split_takes_messages_and_statuses_out_of_one_value():
     found = split(
         webhook(

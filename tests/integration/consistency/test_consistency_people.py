@@ -1,0 +1,80 @@
+"""Whose message it is: people with several spellings of a phone, and tenants side by side."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from services.inbox.model.items import Person
+from services.inbox.workflows.contacts import Want
+from shared.contracts.envelope import Envelope, timestamp
+from shared.contracts.inbound import InboundType
+from tests.support.pods import World
+
+pytestmark = pytest.mark.integration
+
+LONG, SHORT = "5511987654321", "551187654321"
+
+
+async def contacts_of(world: World, *rounds: tuple[Person, ...]) -> list[str | None]:
+    """The contact of each person; the rounds are given to pods of their own, all at once."""
+    pods = [world.pod() for _ in rounds]
+    found = await asyncio.gather(
+        *(
+            pod.inbox.resolver.resolve([Want(world.tenant, person) for person in people])
+            for pod, people in zip(pods, rounds, strict=True)
+        )
+    )
+    return [contact.id if contact else None for each in found for contact in each.contacts]
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        pytest.param(((Person(wa_id=LONG), Person(wa_id=SHORT)),), id="one-batch"),
+        pytest.param(((Person(wa_id=LONG),), (Person(wa_id=SHORT),)), id="two-pods"),
+        pytest.param(
+            ((Person(wa_id=SHORT), Person("BR.1", LONG), Person(wa_id=LONG)),), id="with-a-bsuid"
+        ),
+        pytest.param(((Person("BR.1", LONG), Person(wa_id="+" + SHORT)),), id="behind-a-bsuid"),
+    ],
+)
+async def test_regression_a_phone_in_two_spellings_is_one_contact(
+    world: World, rounds: tuple[tuple[Person, ...], ...]
+):
+    await contacts_of(world, *rounds)
+    everybody = tuple(person for people in rounds for person in people)
+
+    assert len(set(await contacts_of(world, everybody))) == 1
+
+
+async def test_two_users_whose_phones_look_alike_stay_two(world: World):
+    """A landline, and the mobile with a 9 in front."""
+    people = (Person("BR.1", SHORT), Person("BR.2", LONG), Person(wa_id=SHORT), Person(wa_id=LONG))
+    one, other, *later = await contacts_of(world, people)
+
+    assert one != other
+    assert later == [one, other]
+    assert await contacts_of(world, people[2:]) == [one, other]
+
+
+async def test_regression_a_status_changes_no_message_of_another_tenant(world: World):
+    """Whoever has an app of their own signs what they like, another's message id included."""
+    pod = world.pod()
+    await pod.consume(world.echo("m1"))
+    (message_id,) = world.messages
+    status = world.status("m1", "failed")
+    item = (
+        b'{"item":{"id":"wamid.other","status":"failed","biz_opaque_callback_data":"%s"},'
+        b'"contacts":[],"number_id":"number","received_at":"%s"}'
+    ) % (message_id.encode(), timestamp(world.now).encode())
+    headers = Envelope(
+        uuid.uuid4().hex, InboundType.STATUS.value, "ingest", timestamp(world.now), "another"
+    ).headers()
+
+    await pod.inbox.intake.handle([replace(status, value=item, headers=tuple(headers))])
+    await pod.inbox.log.sweep()
+
+    (message,) = await pod.inbox.messages.look_up([message_id], [])
+    assert message.facts is None

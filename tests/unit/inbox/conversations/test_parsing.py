@@ -1,0 +1,162 @@
+"""Shapes of WhatsApp that no sample shows: nothing is lost, nothing is larger than it may be."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from services.inbox.decisions.parsing import Parsed, parse
+from services.inbox.model.items import EditFact, Fact, Incoming, ReactionFact, StatusFact
+from shared.contracts.inbound import InboundType
+from shared.ids import IdHasher
+
+AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
+IDS = IdHasher("key-secret")
+HUGE = "A" * 3_000_000
+
+
+def read(item: dict[str, Any], *contacts: object, kind: str = InboundType.MESSAGE) -> Parsed:
+    value = {"item": item, "contacts": list(contacts), "number_id": "n"}
+    found = parse(kind, "acme", "ce", value, AT, IDS)
+    assert isinstance(found, Parsed)
+    return found
+
+
+def message(**members: Any) -> dict[str, Any]:
+    return {"id": "wamid.A", "from": "12025550111", "type": "text", **members}
+
+
+def incoming(item: dict[str, Any], *contacts: object) -> Incoming:
+    found = read(item, *contacts).item
+    assert isinstance(found, Incoming)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        pytest.param("1780000000", datetime.fromtimestamp(1780000000, UTC), id="text"),
+        pytest.param(1780000000, datetime.fromtimestamp(1780000000, UTC), id="int"),
+        pytest.param(1780000000.0, datetime.fromtimestamp(1780000000, UTC), id="float"),
+        pytest.param("1780000000123", datetime.fromtimestamp(1780000000, UTC), id="milliseconds"),
+        pytest.param(None, AT, id="none"),
+        pytest.param("yesterday", AT, id="words"),
+        pytest.param(10**40, AT, id="huge"),
+        pytest.param(float("inf"), AT, id="infinite"),
+        pytest.param("-5", AT, id="before-1970"),
+    ],
+)
+def test_timestamp_is_read_or_that_of_the_arrival(timestamp: object, expected: datetime):
+    assert incoming(message(timestamp=timestamp)).sent_at == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "contact", "expected"),
+    [
+        pytest.param({"from": None}, {"user_id": "US.1"}, ("US.1", None), id="only-a-contact"),
+        pytest.param({}, {"user_id": "US.1"}, ("US.1", "12025550111"), id="phone-and-bsuid"),
+        pytest.param({}, {"wa_id": "12025550122"}, (None, "12025550111"), id="somebody-else"),
+        pytest.param(
+            {"from": "5511900000001"},
+            {"wa_id": "551100000001", "user_id": "BR.1"},
+            ("BR.1", "5511900000001"),
+            id="two-spellings",
+        ),
+        pytest.param({"from": "", "from_user_id": "US.2"}, None, ("US.2", None), id="empty-phone"),
+        pytest.param(
+            {"from": None, "type": "system", "system": {"customer": "12025550133"}},
+            None,
+            (None, "12025550133"),
+            id="old-system-message",
+        ),
+    ],
+)
+def test_person_is_who_message_and_contact_tell(
+    members: dict[str, Any], contact: object, expected: tuple[str | None, str | None]
+):
+    person = read(message(**members), contact).person
+
+    assert (person.user_id, person.wa_id) == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        pytest.param({"text": {"body": "Hola"}}, ("text", "Hola"), id="text"),
+        pytest.param({"image": {"id": "1", "caption": "Here"}}, ("image", "Here"), id="image"),
+        pytest.param({"text": {"body": "a"}, "image": {}}, ("unsupported", None), id="ambiguous"),
+        pytest.param({}, ("unsupported", None), id="nothing"),
+    ],
+)
+def test_message_without_a_type_is_what_it_holds(item: dict[str, Any], expected: object):
+    body = incoming({"id": "wamid.A", "from": "1", **item}).body
+
+    assert (body.type, body.text) == expected
+
+
+def test_regression_no_id_or_name_is_longer_than_any_of_metas():
+    """Each would be repeated in every event: one made to be huge stopped its whole partition."""
+    found = read(
+        message(id=HUGE, type="document", document={"id": "1", "filename": HUGE, "url": HUGE}),
+        {"wa_id": "12025550111", "user_id": HUGE, "profile": {"name": HUGE, "username": HUGE}},
+    )
+    item, person = found.item, found.person
+
+    assert isinstance(item, Incoming)
+    assert item.body.media is not None
+    kept = (item.wamid, person.user_id, person.name, person.username, item.body.media.filename)
+    assert max(len(each or "") for each in kept) <= 1024
+    assert item.body.media.url is None
+    assert item.body.content["truncated"] is True
+
+
+def test_long_ids_stay_different():
+    assert read(message(**{"from": HUGE})).person != read(message(**{"from": HUGE + "B"})).person
+    assert incoming(message(id="wamid.A\x00")).id != incoming(message(id="wamid.A")).id
+
+
+def test_regression_huge_edits_reactions_and_errors_are_cut():
+    edit = message(
+        type="edit",
+        edit={
+            "original_message_id": "wamid.B",
+            "message": {"type": "text", "text": {"body": HUGE}},
+        },
+    )
+    reaction = message(type="reaction", reaction={"message_id": "wamid.B", "emoji": HUGE})
+    status = {
+        "id": "wamid.B",
+        "status": "failed",
+        "errors": [{"code": 2**64 - 1, "title": HUGE, "details": HUGE}],
+        "biz_opaque_callback_data": HUGE,
+    }
+    edited, reacted = read(edit).item, read(reaction).item
+    failed = read(status, kind=InboundType.STATUS).item
+
+    assert isinstance(edited, Fact)
+    assert isinstance(edited.fact, EditFact)
+    assert edited.fact.body.text == "A" * 4096
+    assert isinstance(reacted, Fact)
+    assert isinstance(reacted.fact, ReactionFact)
+    assert len(reacted.fact.emoji or "") == 64
+    assert isinstance(failed, Fact)
+    assert isinstance(failed.fact, StatusFact)
+    assert failed.fact.error is not None
+    assert failed.fact.error.code == str(2**64 - 1)
+    assert len(failed.fact.error.title or "") == 1024
+    assert len(failed.refs) == 1
+
+
+def test_change_of_number_of_the_old_kind_links_both():
+    told = {
+        "type": "customer_changed_number",
+        "customer": "12025550111",
+        "new_wa_id": "12025550122",
+    }
+    found = read({"id": "wamid.A", "type": "system", "system": told})
+
+    assert found.relink is not None
+    assert (found.relink.previous.wa_id, found.relink.current.wa_id) == (
+        "12025550111",
+        "12025550122",
+    )
