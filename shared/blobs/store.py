@@ -18,7 +18,8 @@ from obstore.store import LocalStore, from_url
 from shared.contracts.errors import TransientError
 
 THUMB = "thumb"
-VARIANTS = (THUMB,)
+M4A = "m4a"
+VARIANTS = (THUMB, M4A)
 """What is derived from a file."""
 
 _PIECE = 256 * 1024

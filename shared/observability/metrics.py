@@ -141,6 +141,8 @@ class Metrics:
         self.bot_calls = self._counter("bot_calls", "Attempts to tell a bot.", "outcome")
         self.bot_seconds = self._histogram("bot_call_duration_seconds", "POST to a bot's answer.")
         self.media = self._counter("media", "Media transfers.", "direction", "outcome")
+        # Files that agents handed in and never sent.
+        self.uploads_expired = self._counter("uploads_expired", "Unsent uploads erased.")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"atrio_{name}", about, labels, registry=self.registry)

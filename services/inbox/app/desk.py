@@ -15,6 +15,7 @@ from services.inbox.api.contacts import contacts_router
 from services.inbox.api.conversations import conversations_router
 from services.inbox.api.episodes import episodes_router
 from services.inbox.api.internal import internal_router
+from services.inbox.api.mentions import mentions_router
 from services.inbox.api.messages import messages_router
 from services.inbox.api.notes import notes_router
 from services.inbox.api.search import search_router
@@ -29,10 +30,12 @@ from services.inbox.storage.counting import CountStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.listing import ListStore
+from services.inbox.storage.mentions import MentionStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PresenceStore
 from services.inbox.storage.searching import SearchStore
+from services.inbox.storage.sights import SightStore
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
@@ -40,6 +43,7 @@ from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.counting import Counting
 from services.inbox.workflows.holders import Holders
 from services.inbox.workflows.labelling import Labelling
+from services.inbox.workflows.mentions import Mentions
 from services.inbox.workflows.notes import Notes
 from services.inbox.workflows.reading import Reading
 from services.inbox.workflows.releasing import Releasing
@@ -79,6 +83,8 @@ class Desk:
         items = CatalogueStore(database)
         drafts = DraftStore(database)
         self.search = SearchStore(database)
+        self.mentions = MentionStore(database)
+        sights = SightStore(database)
         notes = Notes(changing, threads)
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, ListStore(database), threads, items, names, clock)
@@ -99,6 +105,7 @@ class Desk:
             items.ensure_indexes,
             drafts.ensure_indexes,
             self.search.ensure_indexes,
+            self.mentions.ensure_indexes,
             self.holders.presence.ensure_indexes,
         )
         contacts.options.settle = self.labelling.follow
@@ -110,7 +117,8 @@ class Desk:
             messages_router(self.reading, self.sending, names),
             contacts_router(self.labelling, names),
             episodes_router(self.reading, names),
-            search_router(Searching(self.search, self.reading), names),
+            search_router(Searching(self.search, sights, self.reading), names),
+            mentions_router(Mentions(self.mentions, sights, clock), names),
             notes_router(notes, names),
             close_reasons_router(catalogue),
             canned_replies_router(catalogue),

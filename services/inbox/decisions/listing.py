@@ -40,6 +40,8 @@ class Sort(StrEnum):
 ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_minute"
 SNOOZABLE = (Status.OPEN, Status.ON_HOLD)
 _ORDERS = {ACTIVITY: "activity", WAITING: "waiting", WINDOW: "window"}
+_OF_CLOSED = {"labels": "closed_label", "number": "closed_number", "team": "closed_team"}
+_OF_ACTIVE = {"labels": "active_label", "number": "active_number", "team": "active_team"}
 # By the minute: a customer's next message within it moves nothing in the index.
 _FIELDS = {
     Sort.NEWEST: ACTIVITY,
@@ -100,15 +102,21 @@ class Way:
 class Selection:
     """A query and its order: `field` then `_id`, both in one direction.
 
-    One way at least has its rows in order; of long ones the earlier is better.
-    `sought` is no part of the query: of its rows only those are wanted that show the words.
+    One way at least has its rows in order; of long ones the earlier is better. `place` is what the
+    query says of the order's field: where the page begins, dates. `sought` is no part of the
+    query: of its rows only those are wanted that show the words.
     """
 
     query: Query
     field: str
     direction: int
     ways: tuple[Way, ...]
+    place: tuple[Query, ...] = ()
     sought: Sought | None = None
+
+    def bounds(self, way: Way) -> Query:
+        """The part of the query that an index answers alone."""
+        return {**way.bounds, "$and": [*self.place]} if self.place else way.bounds
 
 
 def select(
@@ -136,29 +144,25 @@ def select(
     wanted = sought(words)
     if words and wanted is None:
         return None
-    clauses: list[Query] = [*_span(filters)]
+    dates = _span(filters)
     field, direction = _FIELDS[filters.order], -1 if filters.order is Sort.NEWEST else 1
-    if after is not None:
-        clauses.extend(_beyond(field, direction, after))
-    if clauses:
-        query["$and"] = clauses
-    return Selection(query, field, direction, _ways(query, field), wanted)
+    beyond = [] if after is None else _beyond(field, direction, after)
+    ways = _ways(query, field, dates)
+    if dates or beyond:
+        query["$and"] = [*dates, *beyond]
+    place = (*dates, *beyond) if field == ACTIVITY else tuple(beyond)
+    return Selection(query, field, direction, ways, place, wanted)
 
 
-def _ways(query: Query, field: str) -> tuple[Way, ...]:
+def _ways(query: Query, field: str, dates: list[Query]) -> tuple[Way, ...]:
     """The indexes of the filters, and that of the order."""
-    order, closed = _ORDERS[field], query["status"] == Status.CLOSED
     base = {name: query[name] for name in ("tenant", "status", "deleted")}
     holder = {"assignee": query["assignee"]} if "assignee" in query else {}
-    filters: list[Way] = []
-    if query.get("has_unread"):
-        filters.append(Way("has_unread", {**base, "has_unread": True, **holder}, ordered=False))
-    if closed:  # what is not is few
-        filters += [
-            Way(f"closed_{name}", {**base, member: query[member]}, field == ACTIVITY)
-            for member, name in (("labels", "label"), ("number", "number"), ("team", "team"))
-            if member in query
-        ]
+    filters = _filter_ways(query, field, base, holder)
+    if dates and field != ACTIVITY:
+        name = "mine_activity" if holder else "all_activity"
+        filters.append(Way(name, {**base, **holder, "$and": dates}, ordered=False))
+    order = _ORDERS[field]
     if holder and field == WAITING:  # nobody holds who waits
         return (Way("mine_activity", {**base, **holder}, ordered=False), Way("all_waiting", base))
     if holder:
@@ -166,6 +170,27 @@ def _ways(query: Query, field: str) -> tuple[Way, ...]:
     if field == WAITING and "team" in query:
         return (Way("queue_waiting", {**base, "team": query["team"]}), *filters)
     return (*filters, Way(f"all_{order}", base))
+
+
+def _filter_ways(query: Query, field: str, base: Query, holder: Query) -> list[Way]:
+    """Where there are few rows with a member. Those of closed chats have an order."""
+    ways: list[Way] = []
+    if query.get("has_unread"):
+        ways.append(Way("has_unread", {**base, **holder, "has_unread": True}, ordered=False))
+    if "$gt" in query.get("snoozed_until", ()):
+        asleep = {"snoozed_until": query["snoozed_until"]}
+        ways.append(Way("asleep", {**base, **holder, **asleep}, ordered=False))
+    if query.get("priority"):
+        priority = {"priority": query["priority"]}
+        ways.append(Way("priority", {**base, **priority}, ordered=False))
+    closed = query["status"] == Status.CLOSED
+    indexes = _OF_CLOSED if closed else _OF_ACTIVE
+    ways += [
+        Way(index, {**base, member: query[member]}, ordered=closed and field == ACTIVITY)
+        for member, index in indexes.items()
+        if isinstance(query.get(member), str)
+    ]
+    return ways
 
 
 def _members(filters: Filters, now: datetime) -> Query:

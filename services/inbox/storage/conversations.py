@@ -25,6 +25,7 @@ from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
 SEARCH = "search"
+MENTION_MARKS = "mention_marks"
 WORDS = "words"
 """The index by words of what has some: messages, contacts."""
 _ON_HOLD = {"status": Status.ON_HOLD.value}
@@ -44,6 +45,7 @@ _OF_TENANT = (
     CATALOGUE,
     DRAFTS,
     SEARCH,
+    MENTION_MARKS,
     API_KEYS,
     PRESENCE,
     TALLIES,
@@ -71,14 +73,22 @@ INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     ),
     "closed_number": (("tenant", "number", "status", "deleted", ACTIVITY, "_id"), _CLOSED),
     "closed_team": (("tenant", "team", "status", "deleted", ACTIVITY, "_id"), _CLOSED),
+    # The same of the others, without an order: only few are taken by these, and ordered then.
+    "active_label": (
+        ("tenant", "labels", "status", "deleted"),
+        {"status": {"$in": _ACTIVE}, "labels": {"$gt": ""}},
+    ),
+    "active_number": (("tenant", "number", "status", "deleted"), {"status": {"$in": _ACTIVE}}),
+    "active_team": (("tenant", "team", "status", "deleted"), {"status": {"$in": _ACTIVE}}),
+    "priority": (("tenant", "priority", "status", "deleted"), {"priority": {"$gt": ""}}),
     # Changes when the first message comes and when all are read.
     "has_unread": (
         ("tenant", "has_unread", "status", "deleted", "assignee", "team"),
         {"has_unread": True},
     ),
     # Few and rarely changed: counts take them from the whole.
-    "snoozed": (
-        ("tenant", "status", "assignee", "team", "snoozed_until"),
+    "asleep": (
+        ("tenant", "status", "deleted", "assignee", "team", "snoozed_until"),
         {"snoozed_until": {"$gt": datetime(2000, 1, 1, tzinfo=UTC)}},
     ),
     # How many there are is the sum of what came and never changes, see `workflows.counting`.

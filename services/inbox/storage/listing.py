@@ -26,8 +26,8 @@ GATHERED = 3000
 """Rows that are ordered here: as many as it takes as long to read as to walk to a page of them."""
 CANDIDATES = 1000
 """Contacts, and messages, that have the words; more are come across by walking."""
-WALKED = 4000
-"""Rows that are looked at for words before a page is given as it is."""
+WALKED, READ = 20_000, 4000
+"""Rows that are looked at for filters, and for words, before a page is given as it is."""
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 Row = tuple[str, datetime | None]
 
@@ -55,28 +55,40 @@ class ListStore:
         """The first rows of a selection."""
         if selection.sought is not None:
             rows = await self._found(selection, selection.sought)
-            if rows is None:
-                return await self._walked(selection, selection.sought, limit)
-            return await self._page_of(rows, selection, limit)
+            if rows is not None:
+                return await self._page_of(rows, selection, limit)
+            way = await self._shortest(selection, ordered=True)
+            return await self._walked(selection, way, limit, READ, shown(selection.sought))
         way = await self._shortest(selection)
         if way.ordered:
-            return await self._in_order(selection, way, limit)
+            return await self._walked(selection, way, limit, WALKED)
         rows = await self._gathered(selection.query, selection.field, way.index)
         return await self._page_of(rows, selection, limit)
 
     # -- in the index' order
 
-    async def _in_order(self, selection: Selection, way: Way, limit: int) -> Page:
+    async def _walked(
+        self, selection: Selection, way: Way, limit: int, most: int, *wanted: Document
+    ) -> Page:
+        """Down the list, as far as `most` rows; where too few are wanted, from there on."""
+        steps = walking_steps(selection, way, limit, most, *wanted)
         with transient_errors():
-            docs = await (
-                self._conversations.find(selection.query, {"outbox": 0})
+            docs = await self._conversations.aggregate(
+                steps, hint=way.index, maxTimeMS=LIST_MS
+            ).to_list(None)
+            if len(docs) > limit:
+                return _page(docs, selection, limit)
+            last = await (
+                self._conversations.find(selection.bounds(way), {selection.field: 1})
                 .sort(_order(selection))
                 .hint(way.index)
-                .limit(limit + 1)
+                .skip(most - 1)
+                .limit(1)
                 .max_time_ms(LIST_MS)
                 .to_list(None)
             )
-        return _page(docs, selection, limit)
+        after = [Position(_value(doc, selection.field), doc["_id"]) for doc in last]
+        return Page([_conversation(doc) for doc in docs], after[0] if after else None)
 
     async def _shortest(self, selection: Selection, *, ordered: bool = False) -> Way:
         """The way with the fewest rows. One without order is taken for few of them alone."""
@@ -156,34 +168,19 @@ class ListStore:
             )
         return None if len(docs) > CANDIDATES else {doc[member] for doc in docs}
 
-    async def _walked(self, selection: Selection, it: Sought, limit: int) -> Page:
-        """Down the list, as far as `WALKED` rows; where they are too few, from there on."""
-        way = await self._shortest(selection, ordered=True)
-        steps: list[Document] = [
-            {"$match": selection.query},
-            {"$sort": dict(_order(selection))},
-            {"$limit": WALKED},
-            {"$match": shown(it)},
-            {"$limit": limit + 1},
-            {"$project": {"outbox": 0}},
-        ]
-        with transient_errors():
-            docs = await self._conversations.aggregate(
-                steps, hint=way.index, maxTimeMS=LIST_MS
-            ).to_list(None)
-            if len(docs) > limit:
-                return _page(docs, selection, limit)
-            last = await (
-                self._conversations.find(selection.query, {selection.field: 1})
-                .sort(_order(selection))
-                .hint(way.index)
-                .skip(WALKED - 1)
-                .limit(1)
-                .max_time_ms(LIST_MS)
-                .to_list(None)
-            )
-        after = [Position(_value(doc, selection.field), doc["_id"]) for doc in last]
-        return Page([_conversation(doc) for doc in docs], after[0] if after else None)
+
+def walking_steps(
+    selection: Selection, way: Way, limit: int, most: int, *wanted: Document
+) -> list[Document]:
+    """So many entries of an index in order, then what else the rows must be."""
+    return [
+        {"$match": selection.bounds(way)},
+        {"$sort": dict(_order(selection))},
+        {"$limit": most},
+        {"$match": {"$and": [selection.query, *wanted]}},
+        {"$limit": limit + 1},
+        {"$project": {"outbox": 0}},
+    ]
 
 
 def _order(selection: Selection) -> list[tuple[str, int]]:

@@ -9,21 +9,17 @@ from datetime import datetime
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from services.inbox.decisions.lifecycle import Viewer
-from services.inbox.decisions.listing import own_queries, sight_query
-from services.inbox.model.conversation import Conversation, Message
+from services.inbox.model.conversation import Message
 from services.inbox.storage.conversations import LIST_MS, SEARCH, WORDS
-from services.inbox.storage.documents import conversation_of, message_of
-from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
+from services.inbox.storage.documents import message_of
+from services.inbox.storage.entries import MESSAGES
+from services.inbox.storage.sights import Place
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
 
 OF_CONVERSATION = "of_conversation_by_time"
 WALKED = 4000
 """Messages of a few conversations that are looked at for a page."""
-FEW = 200
-"""As many scans MongoDB merges in order (internalQueryMaxScansToExplode) instead of sorting."""
 _ORDER = [("at", -1), ("_id", -1)]
-Place = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,6 @@ class SearchStore:
     def __init__(self, database: Database) -> None:
         self._search = database[SEARCH]
         self._messages = database[MESSAGES]
-        self._conversations = database[CONVERSATIONS]
 
     async def ensure_indexes(self) -> None:
         with transient_errors():
@@ -139,36 +134,6 @@ class SearchStore:
                 maxTimeMS=LIST_MS,
             ).to_list(None)
         return Walked([_hit(doc) for doc in docs], *((doc["at"], doc["_id"]) for doc in last))
-
-    async def seen(self, viewer: Viewer, ids: Collection[str]) -> set[str]:
-        """Those of the conversations that the viewer sees now."""
-        query = {"_id": {"$in": sorted(ids)}, **sight_query(viewer)}
-        with transient_errors():
-            docs = await self._conversations.find(query, {"_id": 1}).hint("_id_").to_list(None)
-        return {doc["_id"] for doc in docs}
-
-    async def few_seen(self, viewer: Viewer) -> list[str] | None:
-        """All conversations that an agent sees; None where they are more than `FEW`."""
-        found: list[str] = []
-        for index, query in own_queries(viewer):
-            with transient_errors():
-                docs = await (
-                    self._conversations.find(query, {"_id": 1})
-                    .hint(index)
-                    .limit(FEW + 1 - len(found))
-                    .to_list(None)
-                )
-            found += [doc["_id"] for doc in docs]
-            if len(found) > FEW:
-                return None
-        return found
-
-    async def conversations(self, tenant: str, ids: Collection[str]) -> dict[str, Conversation]:
-        """Their present state, by id."""
-        query = {"_id": {"$in": sorted(ids)}, "tenant": tenant, "deleted": False}
-        with transient_errors():
-            docs = await self._conversations.find(query, {"outbox": 0}).to_list(None)
-        return {doc["_id"]: conversation_of(doc["_id"], doc["version"], doc) for doc in docs}
 
     async def messages(self, tenant: str, ids: Collection[str]) -> dict[str, Message]:
         """The messages themselves, by id."""

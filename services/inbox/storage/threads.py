@@ -135,7 +135,7 @@ class ThreadStore:
         docs = await thread.read(bounds, rising=False, limit=limit + 1)
         items = docs[:limit]
         older = items[-1]["v"] if items and len(docs) > limit else None
-        return [_activity(doc) for doc in items], older
+        return [activity_of(doc) for doc in items], older
 
     async def activity(
         self, tenant: str, activity_id: str, unpublished: Iterable[Entry]
@@ -146,7 +146,7 @@ class ThreadStore:
         if doc is None:
             with transient_errors():
                 doc = await self._activities.find_one({"_id": activity_id, "tenant": tenant})
-        return None if doc is None else _activity(doc)
+        return None if doc is None else activity_of(doc)
 
     async def episodes(
         self,
@@ -166,7 +166,8 @@ class ThreadStore:
         return [episode_of(doc) for doc in items], older
 
 
-def _activity(doc: Document) -> Line:
+def activity_of(doc: Document) -> Line:
+    """The line of a document."""
     kind, actor = doc["actor"]
     return Line(
         id=doc["_id"],

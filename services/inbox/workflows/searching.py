@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 
 from services.inbox.decisions.lifecycle import Viewer, sees
-from services.inbox.decisions.listing import Position, Sort, decode_position, encode_position
 from services.inbox.decisions.searching import words_of, words_sought
 from services.inbox.model.conversation import Conversation, Message
 from services.inbox.model.errors import invalid
-from services.inbox.storage.searching import Findable, Hit, Place, SearchStore
+from services.inbox.storage.searching import Findable, Hit, SearchStore
+from services.inbox.storage.sights import SightStore
+from services.inbox.workflows.gathering import STEPS, Gathering
 from services.inbox.workflows.reading import Reading
 from shared.contracts.envelope import Envelope, parse_timestamp, read_envelope
 from shared.contracts.errors import PermanentError
@@ -24,9 +25,8 @@ from shared.contracts.records import InRecord
 
 _WITH_WORDS = (EventType.MESSAGE_RECEIVED, EventType.MESSAGE_QUEUED, EventType.MESSAGE_EDITED)
 _FOLLOWED = frozenset({each.value for each in (*_WITH_WORDS, EventType.CONVERSATION_DELETED)})
-_STEPS = (100, 400, 1500)
-"""Hits that are looked at, one after the other, until a page is full."""
 Known = Callable[[str], bool]
+_Page = Gathering[Hit]
 
 
 class Indexing:
@@ -102,8 +102,9 @@ class Searching:
     other side, where the asker sees few conversations.
     """
 
-    def __init__(self, store: SearchStore, reading: Reading) -> None:
+    def __init__(self, store: SearchStore, sights: SightStore, reading: Reading) -> None:
         self._store = store
+        self._sights = sights
         self._reading = reading
 
     async def messages(
@@ -119,35 +120,35 @@ class Searching:
         words = words_sought(query)
         if not words:
             raise invalid("q", "too_short")
-        page = _Gathering(limit, _place(cursor))
+        page: _Page = Gathering(limit, cursor)
         if conversation is not None:
             await self._reading.conversation(viewer, conversation)
             await self._walk(viewer, words, [conversation], page)
         else:
             await self._join(viewer, words, page)
-        return Found(await self._shown(viewer, page.hits), page.cursor)
+        return Found(await self._shown(viewer, page.rows), page.cursor)
 
-    async def _join(self, viewer: Viewer, words: Sequence[str], page: _Gathering) -> None:
-        for number, step in enumerate(_STEPS):
+    async def _join(self, viewer: Viewer, words: Sequence[str], page: _Page) -> None:
+        for number, step in enumerate(STEPS):
             hits = await self._store.find(viewer.tenant, words, after=page.after, limit=step)
-            page.take(hits, await self._seen(viewer, hits))
+            await self._take(viewer, hits, page)
             if page.full:
                 return
             if len(hits) < step:
                 page.end()
                 return
             if number == 0 and not viewer.supervises:
-                few = await self._store.few_seen(viewer)
+                few = await self._sights.few_seen(viewer)
                 if few is not None:
                     await self._walk(viewer, words, few, page)
                     return
 
     async def _walk(
-        self, viewer: Viewer, words: Sequence[str], within: list[str], page: _Gathering
+        self, viewer: Viewer, words: Sequence[str], within: list[str], page: _Page
     ) -> None:
         asked = page.asked
         found = await self._store.walk(viewer.tenant, words, within, after=page.after, limit=asked)
-        page.take(found.hits, await self._seen(viewer, found.hits))
+        await self._take(viewer, found.hits, page)
         if page.full or len(found.hits) == asked:
             return
         if found.until is None:
@@ -155,13 +156,14 @@ class Searching:
         else:
             page.skip(found.until)
 
-    async def _seen(self, viewer: Viewer, hits: Sequence[Hit]) -> set[str]:
-        return await self._store.seen(viewer, {hit.conversation for hit in hits})
+    async def _take(self, viewer: Viewer, hits: Sequence[Hit], page: _Page) -> None:
+        seen = await self._sights.seen(viewer, {hit.conversation for hit in hits})
+        page.take(hits, lambda hit: hit.conversation in seen)
 
     async def _shown(self, viewer: Viewer, hits: Sequence[Hit]) -> list[FoundMessage]:
         """The messages in their conversations, of which one may just have gone out of sight."""
         homes, messages = await asyncio.gather(
-            self._store.conversations(viewer.tenant, {hit.conversation for hit in hits}),
+            self._sights.conversations(viewer.tenant, {hit.conversation for hit in hits}),
             self._store.messages(viewer.tenant, [hit.id for hit in hits]),
         )
         return [
@@ -172,56 +174,3 @@ class Searching:
             and (message := messages.get(hit.id)) is not None
             and not message.deleted
         ]
-
-
-class _Gathering:
-    """A page that fills: `after` is the last message that was looked at."""
-
-    def __init__(self, limit: int, after: Place | None) -> None:
-        self._limit = limit
-        self.after = after
-        self.hits: list[Hit] = []
-        self._ended = False
-        self._more = False
-
-    @property
-    def full(self) -> bool:
-        return self._more
-
-    @property
-    def asked(self) -> int:
-        """As many as are wanted, and one that tells whether there are more."""
-        return self._limit - len(self.hits) + 1
-
-    def take(self, hits: Sequence[Hit], seen: set[str]) -> None:
-        """Those that are seen, until one more than the page has room for."""
-        for hit in hits:
-            if hit.conversation in seen:
-                if len(self.hits) == self._limit:
-                    self._more = True
-                    return
-                self.hits.append(hit)
-            self.after = (hit.at, hit.id)
-
-    def skip(self, until: Place) -> None:
-        """Nothing is wanted up to there."""
-        self.after = until
-
-    def end(self) -> None:
-        """There is nothing behind the last one."""
-        self._ended = True
-
-    @property
-    def cursor(self) -> str | None:
-        if self._ended or self.after is None:
-            return None
-        return encode_position(Sort.NEWEST, Position(*self.after))
-
-
-def _place(cursor: str | None) -> Place | None:
-    if cursor is None:
-        return None
-    place = decode_position(Sort.NEWEST, cursor)
-    if place is None or place.value is None:
-        raise invalid("cursor", "invalid")
-    return place.value, place.id

@@ -11,7 +11,8 @@ import pytest
 from services.inbox.app.foundation import now
 from services.inbox.storage.conversations import SEARCH, WORDS
 from services.inbox.storage.entries import CONVERSATIONS
-from services.inbox.storage.searching import FEW, OF_CONVERSATION, search_query, walking_steps
+from services.inbox.storage.searching import OF_CONVERSATION, search_query, walking_steps
+from services.inbox.storage.sights import FEW
 from shared.contracts.views import Conversation, Message
 from tests.integration.inbox.conversations.office import Office, days_ago
 
