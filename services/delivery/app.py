@@ -233,7 +233,7 @@ class Engine:
 class Service:
     """What `create_app` returns: `asgi` serves HTTP, its lifespan runs everything else."""
 
-    def __init__(self, settings: DeliverySettings) -> None:
+    def __init__(self, settings: DeliverySettings, faults: FaultPoints | None = None) -> None:
         kafka, mongo = KafkaSettings(), MongoSettings()
         self.metrics = Metrics()
         # What was not surely written is read or written again: see docs/decisions/0005 and 0060.
@@ -244,6 +244,7 @@ class Service:
             self._client[settings.delivery_db],
             publisher,
             partitions=kafka.kafka_partitions or OUTBOUND.partitions,
+            faults=faults,
             metrics=self.metrics,
         )
         self._directory = CompactedTable(
@@ -377,6 +378,6 @@ class _Drain:
         await self._sender.drain(self._limit)
 
 
-def create_app(settings: DeliverySettings) -> Service:
-    """Build the service; nothing connects before its lifespan begins."""
-    return Service(settings)
+def create_app(settings: DeliverySettings, *, faults: FaultPoints | None = None) -> Service:
+    """Build the service; nothing connects before its lifespan begins. `faults` are for tests."""
+    return Service(settings, faults)

@@ -61,30 +61,41 @@ class DeliveryRig:
         self._env = env
         self._log = log
         self.processes: list[Process] = []
+        self.mongo_url = env["ATRIO_MONGO_URL"]
+        self.database = env["ATRIO_DELIVERY_DB"]
 
-    async def start_pod(self) -> Process:
-        """A process, once it is ready to send."""
+    async def start_pod(self, kill_at: str | None = None) -> Process:
+        """A process, once it is ready to send; or dead already, where it is to die."""
         port = free_port()
+        env = self._env | {"ATRIO_DELIVERY_PORT": str(port)}
+        if kill_at is not None:
+            env["KILL_AT"] = kill_at
         with self._log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "services.delivery",
-                env=self._env | {"ATRIO_DELIVERY_PORT": str(port)},
+                "services.delivery" if kill_at is None else "tests.support.mortal_delivery",
+                env=env,
                 cwd=ROOT,
                 stdout=sink,
                 stderr=sink,
             )
         self.processes.append(process)
-        async with aiohttp.ClientSession() as client, asyncio.timeout(_READY_SECONDS):
-            while True:
+        missing = "no answer"
+        ends = time.monotonic() + _READY_SECONDS
+        async with aiohttp.ClientSession() as client:
+            while time.monotonic() < ends:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with client.get(f"http://127.0.0.1:{port}/readyz") as answer:
                         if answer.status == 200:
                             return process
+                        missing = await answer.text()
                 if process.returncode is not None:
+                    if kill_at is not None:
+                        return process
                     raise RuntimeError(f"delivery ended with {process.returncode}")
                 await asyncio.sleep(0.1)
+        raise RuntimeError(f"delivery is not ready: {missing}")
 
     async def publish(self, commands: Iterable[OutRecord]) -> None:
         await self.publisher.publish_runs([[command] for command in commands])
@@ -100,6 +111,14 @@ class DeliveryRig:
             if answer.status >= 300:
                 raise RuntimeError(await answer.text())
             return await answer.json()
+
+    async def stored(self) -> int:
+        """How many send records there are."""
+        client = create_client(MongoSettings(mongo_url=self.mongo_url), app_name="rig")
+        try:
+            return int(await client[self.database]["sends"].estimated_document_count())
+        finally:
+            client.close()
 
     async def ended(self, messages: Sequence[str], seconds: float) -> bool:
         """Whether each message had an outcome within the time."""
@@ -170,7 +189,7 @@ async def delivery_rig(
             {"webhook": {"url": f"http://127.0.0.1:{port}/hook", "secret": "s"}},
         )
         await rig.publisher.start()
-        await rig.publisher.publish([_credentials()])
+        await rig.publisher.publish([number_credentials()])
         following = asyncio.create_task(rig.follow())
         try:
             yield rig
@@ -198,32 +217,37 @@ async def holds(condition: Callable[[], object], seconds: float) -> bool:
     return True
 
 
-def send_command(message: str, chat: str, seq: int, phone: str) -> OutRecord:
+def send_command(
+    message: str, chat: str, seq: int, phone: str, *, tenant: str = TENANT, number: str = NUMBER
+) -> OutRecord:
     """A text, as inbox asks for it."""
     now = timestamp(datetime.now(UTC))
     value = {
         "message_id": message,
         "conversation_id": chat,
-        "number_id": NUMBER,
+        "number_id": number,
         "seq": seq,
         "recipient": {"wa_id": phone},
         "type": "text",
         "body": {"body": f"text of {message}"},
         "queued_at": now,
     }
-    envelope = Envelope(f"{message}:c", "message.send", "inbox", now, TENANT, chat)
+    envelope = Envelope(f"{message}:c", "message.send", "inbox", now, tenant, chat)
     return OutRecord(topics.OUTBOUND, chat.encode(), orjson.dumps(value), envelope.headers())
 
 
-def _credentials() -> OutRecord:
+def number_credentials(
+    tenant: str = TENANT, number: str = NUMBER, phone_number_id: str = PHONE_NUMBER_ID
+) -> OutRecord:
+    """A number, as inbox tells of it."""
     now = timestamp(datetime.now(UTC))
-    sealed = Sealer(_MASTER_KEY).seal(orjson.dumps({"access_token": "token-1"}), owner=NUMBER)
+    sealed = Sealer(_MASTER_KEY).seal(orjson.dumps({"access_token": "token-1"}), owner=number)
     value = {
-        "number_id": NUMBER,
-        "tenant": TENANT,
+        "number_id": number,
+        "tenant": tenant,
         "version": 1,
-        "phone_number_id": PHONE_NUMBER_ID,
+        "phone_number_id": phone_number_id,
         "sealed": sealed,
     }
-    envelope = Envelope("c", "credentials.number", "inbox", now, TENANT)
-    return OutRecord(topics.CREDENTIALS, NUMBER.encode(), orjson.dumps(value), envelope.headers())
+    envelope = Envelope("c", "credentials.number", "inbox", now, tenant)
+    return OutRecord(topics.CREDENTIALS, number.encode(), orjson.dumps(value), envelope.headers())

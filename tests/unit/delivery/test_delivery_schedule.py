@@ -140,12 +140,21 @@ def test_the_rate_of_a_number_is_kept_and_the_rest_goes_later():
 
 
 def test_a_noisy_tenant_does_not_delay_a_quiet_one():
-    noisy = [record(f"n{i}", 1, chat=f"n{i}", tenant="noisy") for i in range(5000)]
+    noisy = [record(f"n{i}", 1, chat=f"n{i}", tenant="noisy") for i in range(50_000)]
     plan = schedule(*noisy)
     plan.take(0, 100)
     plan.offer(record("quiet", 1, chat="q", tenant="quiet", number="q"), 0)
     plan.set_number("quiet", "q", 0, known=True)
     assert "quiet" in names(plan.take(0, 16))
+
+
+def test_a_noisy_tenant_at_its_limits_costs_a_quiet_one_nothing():
+    noisy = [record(f"n{i}", i % 10, chat=f"n{i // 10}", tenant="noisy") for i in range(1000)]
+    plan = schedule(*noisy, rate=80)
+    plan.take(0, 500)
+    plan.offer(record("quiet", 1, chat="q", tenant="quiet", number="q"), 0)
+    plan.set_number("quiet", "q", 0, known=True)
+    assert names(plan.take(0, 1)) == ["quiet"]
 
 
 def test_tenants_share_evenly_whatever_they_have():

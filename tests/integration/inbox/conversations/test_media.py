@@ -4,19 +4,14 @@ import asyncio
 import base64
 import hashlib
 import io
-import os
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 from PIL import Image
 
-from deploy.local.home import ROOT
-from deploy.local.processes import free_port
 from services.inbox.app.foundation import now
 from services.inbox.gateways.pictures import Pictures
 from services.inbox.gateways.sounds import Sounds
@@ -27,80 +22,12 @@ from services.inbox.storage.media import MediaStore
 from services.inbox.workflows.uploads import Uploads
 from shared.blobs.store import BlobStore
 from shared.contracts.views import Role
-from shared.testing.graph.server import GraphServer
-from shared.testing.graph.settings import GraphSettings
+from tests.integration.inbox.conversations.meta import Meta, upload
 from tests.integration.inbox.conversations.office import Member, Office
-from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS, MASTER_KEY, Answer
+from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS
 from tests.support.files import FORM_TYPE, FRAGMENTED, boasting, bomb, form, picture, recording
 
 pytestmark = pytest.mark.integration
-
-
-async def upload(member: Member, content: bytes, filename: str = "file", query: str = "") -> Answer:
-    headers = {"content_type": FORM_TYPE}
-    return await member("POST", f"/media{query}", form(content, filename), **headers)
-
-
-@dataclass
-class Meta:
-    """The fake's control API, and the process of delivery that talks to it."""
-
-    url: str
-    session: aiohttp.ClientSession
-
-    async def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        async with self.session.request(method, f"{self.url}/_control{path}", json=body) as answer:
-            assert answer.status < 300, await answer.text()
-            return await answer.json()
-
-    async def sent(self, message_id: str) -> dict[str, Any]:
-        """The body of the POST of one of our messages."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while True:
-                for each in (await self("GET", "/requests?call=send&limit=1000"))["items"]:
-                    if each["body"]["biz_opaque_callback_data"] == message_id:
-                        return dict(each["body"])
-                await asyncio.sleep(0.05)
-
-    async def content(self, media_id: str) -> tuple[str, str]:
-        """Type and digest of a file that Meta has."""
-        headers = {"authorization": "Bearer graph-token"}
-        async with self.session.get(f"{self.url}/v25.0/{media_id}", headers=headers) as answer:
-            found = await answer.json()
-        return found["mime_type"], found["sha256"]
-
-
-@pytest.fixture(scope="module")
-async def meta(shared_office: Office) -> AsyncIterator[Meta]:
-    settings = shared_office.tenant.inbox.settings
-    async with GraphServer(GraphSettings(port=0)) as graph, aiohttp.ClientSession() as session:
-        port = free_port()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "services.delivery",
-            env=dict(os.environ)
-            | {
-                "ATRIO_KAFKA_SERVERS": settings.kafka_servers,
-                "ATRIO_TOPIC_PREFIX": settings.topic_prefix,
-                "ATRIO_MONGO_URL": settings.mongo_url,
-                "ATRIO_DELIVERY_DB": f"{settings.inbox_db}d",
-                "ATRIO_GRAPH_URL": graph.url,
-                "ATRIO_MASTER_KEY": MASTER_KEY,
-                "ATRIO_KEY_SECRET": "key-secret",
-                "ATRIO_HOME": str(settings.home),
-                "ATRIO_DELIVERY_PORT": str(port),
-            },
-            cwd=ROOT,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            control = Meta(graph.url, session)
-            await control("PATCH", "/webhooks", {"enabled": False})
-            yield control
-        finally:
-            process.kill()
-            await process.wait()
 
 
 async def ready(member: Member, conversation: str, state: str = "ready") -> dict[str, Any]:
