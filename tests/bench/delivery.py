@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import secrets
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
 
 from deploy.local.home import ROOT
 from shared.contracts.records import OutRecord
+from tests.bench.chain.load import Processors
+from tests.bench.chain.system import listeners
 from tests.support.delivery_process import (
     PHONE_NUMBER_ID,
     DeliveryRig,
@@ -47,9 +53,15 @@ class Result:
 
     sent: int = 0
     told: int = 0
+    repeats: int = 0
+    """Events told again: they are told at least once."""
     unknown: int = 0
     statuses: int = 0
     drain: float = 0.0
+    waits: list[float] = field(default_factory=list)
+    """Seconds from the command to its outcome, as far as they were seen."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Of a core, while the load lasted; `all` is that of the machine, others' work included."""
     backlog: list[tuple[float, int, int, int]] = field(default_factory=list)
 
     @property
@@ -68,31 +80,56 @@ async def measure(load: Load, stack: Addresses, folder: Path) -> Result:
     async with delivery_rig(stack, name, folder, ATRIO_DELIVERY_RATE="1000") as rig:
         await rig.control("PUT", f"/numbers/{PHONE_NUMBER_ID}", {"throughput": "HIGH"})
         await rig.control("PATCH", "/limits", {"throughput": True})
-        await rig.start_pod()
+        pod = await rig.start_pod()
+        processors = Processors({"delivery": pod.pid} | listeners(_servers(stack)))
+        await _give(rig, Load(load.rate / 10, 2.0), Result(), 0)  # connections, plans, metadata
+        warm = int(load.rate / 10 * 2.0)
+        await holds(lambda: rig.status_count >= 3 * warm, _DRAIN_SECONDS)
         result = Result()
+        processors.start()
+        psutil.cpu_percent()
         begun = time.monotonic()
-        await _give(rig, load, result, begun)
+        await _give(rig, load, result, warm)
         ended = time.monotonic()
-        await rig.has_told(result.sent, _DRAIN_SECONDS)
+        result.shares = processors.stop() | {
+            "all": psutil.cpu_percent() * (os.cpu_count() or 1) / 100
+        }
+        total = warm + result.sent
+        await holds(lambda: len(rig.outcomes) >= total, _DRAIN_SECONDS)
         result.drain = time.monotonic() - ended
         await holds(lambda: rig.status_count >= 3 * _accepted(rig), _DRAIN_SECONDS)
-        result.told, result.statuses = rig.told, rig.status_count
+        result.told, result.statuses = len(rig.outcomes) - warm, rig.status_count - 3 * warm
         result.unknown = sum("send.unknown" in kinds for kinds in rig.outcomes.values())
+        result.repeats = rig.told - len(rig.outcomes)
+        result.waits = sorted(
+            rig.told_at[f"m{n}"] - (begun + (n - warm) / load.rate)
+            for n in range(warm, total)
+            if f"m{n}" in rig.told_at
+        )
         return result
 
 
-async def _give(rig: DeliveryRig, load: Load, result: Result, begun: float) -> None:
-    shown = 1.0
+def _servers(stack: Addresses) -> dict[str, int]:
+    return {
+        "kafka": int(stack.kafka_servers.rpartition(":")[2]),
+        "mongod": urlsplit(stack.mongo_url).port or 0,
+    }
+
+
+async def _give(rig: DeliveryRig, load: Load, result: Result, first: int) -> None:
+    begun, shown = time.monotonic(), 1.0
+    told, statuses = len(rig.outcomes), rig.status_count
     total = int(load.rate * load.seconds)
     chats = max(1, -(-total // _PER_CHAT), int(load.rate))
     while result.sent < total:
         now = time.monotonic() - begun
         due = min(total, int(load.rate * now))
-        await rig.publish(_command(n, chats) for n in range(result.sent, due))
+        await rig.publish(_command(n, chats) for n in range(first + result.sent, first + due))
         result.sent = due
         if now >= shown:
             shown += 1.0
-            result.backlog.append((now, result.sent, rig.told, rig.status_count))
+            now_told, now_statuses = len(rig.outcomes) - told, rig.status_count - statuses
+            result.backlog.append((now, result.sent, now_told, now_statuses))
         await asyncio.sleep(_TICK)
 
 
@@ -112,9 +149,13 @@ def show(load: Load, result: Result) -> None:
         print(f"{at:4.0f} {given:8} {told:8} {given - told:8} {statuses:9}")
     print(
         f"{load.rate:.0f} msg/s for {load.seconds:.0f} s: {result.sent} sent, {result.told} told, "
-        f"{result.unknown} unknown, {result.statuses} statuses; backlog growth "
-        f"{result.growth:+.1f} msg/s, drained in {result.drain:.2f} s"
+        f"{result.unknown} unknown, {result.repeats} told again, {result.statuses} statuses; "
+        f"backlog growth {result.growth:+.1f} msg/s, drained in {result.drain:.2f} s"
     )
+    if result.waits:
+        p50, p99 = (result.waits[int(len(result.waits) * share)] for share in (0.5, 0.99))
+        print(f"due to outcome told: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms")
+    print("share of a core:", ", ".join(f"{n} {s:.2f}" for n, s in result.shares.items()))
 
 
 def main() -> int:

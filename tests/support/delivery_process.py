@@ -53,6 +53,8 @@ class DeliveryRig:
         self.outcomes: defaultdict[str, list[str]] = defaultdict(list)
         """Types of the events, by message."""
         self.told = 0
+        self.told_at: dict[str, float] = {}
+        """When the first outcome of a message was seen, on the monotonic clock."""
         self.statuses: defaultdict[str, set[str]] = defaultdict(set)
         """Meta's statuses, by our id in `biz_opaque_callback_data`."""
         self.status_count = 0
@@ -152,7 +154,9 @@ class DeliveryRig:
                 kind = read_envelope(message.headers).type
                 if kind.startswith("send."):
                     self.told += 1
-                    self.outcomes[orjson.loads(message.value)["message_id"]].append(kind)
+                    name = orjson.loads(message.value)["message_id"]
+                    self.outcomes[name].append(kind)
+                    self.told_at.setdefault(name, time.monotonic())
         finally:
             await consumer.stop()
 
