@@ -10,8 +10,7 @@ from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson, AnyPerson
 from services.inbox.decisions.templates import slots
 from services.inbox.model.channels import Template, TemplateQuery
-from services.inbox.model.entities import Number
-from services.inbox.storage.directory import DirectoryStore
+from services.inbox.workflows.syncing import Syncing
 from services.inbox.workflows.templates import TemplateBook
 
 Word = Annotated[str | None, Query(min_length=1, max_length=512)]
@@ -62,7 +61,7 @@ class TemplateView(BaseModel):
         )
 
 
-def templates_router(book: TemplateBook, directory: DirectoryStore) -> APIRouter:
+def templates_router(book: TemplateBook, syncing: Syncing) -> APIRouter:
     """`/v1/templates`, and the admin's wish to have them read now."""
     routes = APIRouter(
         tags=["templates"],
@@ -94,8 +93,7 @@ def templates_router(book: TemplateBook, directory: DirectoryStore) -> APIRouter
     async def sync_templates(
         person: AdminPerson, number_id: Annotated[str, Path(max_length=200)]
     ) -> dict[str, str]:
-        number = await directory.get(Number, person.tenant, number_id)
-        await book.ask(person.tenant, number.id, number.waba_id)
+        await syncing.ask(person.tenant, number_id)
         return {"status": "asked"}
 
     return routes

@@ -22,9 +22,10 @@ from services.inbox.api.search import search_router
 from services.inbox.api.templates import templates_router
 from services.inbox.api.writing import canned_replies_router, writing_router
 from services.inbox.app.conversations import Conversations
-from services.inbox.app.foundation import Foundation, Part, now
+from services.inbox.app.foundation import Foundation, Part, Stopping, now
 from services.inbox.handlers import subscribe_presence, subscribe_search
-from services.inbox.storage.catalogue import CatalogueStore
+from services.inbox.storage.audit import AuditStore
+from services.inbox.storage.catalogue import CATALOGUE, CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.counting import CountStore
 from services.inbox.storage.directory import DirectoryStore
@@ -50,6 +51,7 @@ from services.inbox.workflows.releasing import Releasing
 from services.inbox.workflows.requests import Creations
 from services.inbox.workflows.searching import Indexing, Searching
 from services.inbox.workflows.sending import MediaCatalogue, Sending
+from services.inbox.workflows.syncing import Syncing
 from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.timers import Timers
 from services.inbox.workflows.writing import Writing
@@ -71,6 +73,8 @@ class Desk:
         *,
         conversations: HeadLog,
         contacts: HeadLog,
+        catalogue_log: HeadLog,
+        trail: AuditStore,
         templates: TemplateBook,
         ids: IdHasher,
         clock: Callable[[], datetime],
@@ -80,7 +84,7 @@ class Desk:
         changing = Changing(conversations, names, ids, clock)
         self.store = ConversationStore(database)
         threads = ThreadStore(database)
-        items = CatalogueStore(database)
+        items = CatalogueStore(database, catalogue_log)
         drafts = DraftStore(database)
         self.search = SearchStore(database)
         self.mentions = MentionStore(database)
@@ -124,7 +128,7 @@ class Desk:
             canned_replies_router(catalogue),
             writing_router(Writing(self.reading, drafts, items, clock)),
             internal_router(self.store),
-            templates_router(templates, directory),
+            templates_router(templates, Syncing(templates, directory, trail, clock)),
         )
 
 
@@ -132,11 +136,14 @@ def build_desk(
     base: Foundation, conversations: Conversations, media: MediaCatalogue
 ) -> tuple[Desk, Part]:
     """What people do with conversations."""
+    catalogue_log = HeadLog(base.database, CATALOGUE, base.publisher, faults=base.faults, clock=now)
     desk = Desk(
         base.database,
         base.directory,
         conversations=conversations.log,
         contacts=conversations.contacts,
+        catalogue_log=catalogue_log,
+        trail=AuditStore(base.database, kept=base.settings.audit_retention),
         templates=conversations.templates,
         ids=base.ids,
         clock=now,
@@ -154,4 +161,9 @@ def build_desk(
 
     subscribe_presence(conversations.broker, conversations.runtime, desk.holders)
 
-    return desk, Part(routers=desk.routers, prepare=desk.prepare, run=(run_timers,))
+    return desk, Part(
+        routers=desk.routers,
+        prepare=desk.prepare,
+        run=(run_timers, catalogue_log.run),
+        components=(Stopping(catalogue_log.aclose),),
+    )

@@ -9,11 +9,11 @@ from services.inbox.api import admin, audit, auth, ledger, me, numbers, platform
 from services.inbox.api import (
     api_keys as api_key_routes,
 )
-from services.inbox.app.foundation import Closing, Foundation, Part, now
+from services.inbox.app.foundation import Closing, Foundation, Part, Stopping, now
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.decisions.signing import KeyRule
 from services.inbox.settings import InboxSettings
-from services.inbox.storage.api_keys import ApiKeyStore
+from services.inbox.storage.api_keys import API_KEYS, ApiKeyStore
 from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
@@ -33,6 +33,7 @@ from services.inbox.workflows.resuming import Resuming
 from services.inbox.workflows.sessions import SessionRule, Sessions
 from services.inbox.workflows.signing_in import SigningIn
 from services.inbox.workflows.tenants import Tenants
+from shared.mongo.headlog import HeadLog
 
 # Longer than the longest lock.
 _FORGET_FAILURES = timedelta(hours=1)
@@ -74,13 +75,9 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         base.directory, session_store, people, base.ids, rule=_session_rule(settings), clock=now
     )
     trail = AuditStore(base.database, kept=settings.audit_retention)
+    keys_log = HeadLog(base.database, API_KEYS, base.publisher, faults=base.faults, clock=now)
     api_keys = ApiKeys(
-        ApiKeyStore(base.database),
-        base.directory,
-        creations,
-        base.ids,
-        trail=trail,
-        clock=now,
+        ApiKeyStore(base.database, keys_log), base.directory, creations, base.ids, now
     )
     failures = FailureStore(base.database, base.ids, forget=_FORGET_FAILURES)
     signing_in = SigningIn(
@@ -138,8 +135,8 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             ledger.router(LedgerStore(base.database, base.ids)),
         ),
         prepare=(prepare,),
-        run=(base.directory.log.run, follow_ups.run, rotation.run),
-        components=(Closing(passwords.close),),
+        run=(base.directory.log.run, follow_ups.run, rotation.run, keys_log.run),
+        components=(Closing(passwords.close), Stopping(keys_log.aclose)),
     )
     return PeoplePart(part, people, keys, api_keys)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from services.inbox.model.api_keys import ApiKey
 from services.inbox.model.audit import AuditActor, AuditRecord
+from services.inbox.model.catalogue import CannedReply, CatalogueItem, CloseReason
 from services.inbox.model.entities import (
     KINDS,
     Agent,
@@ -80,6 +83,45 @@ def audit_change(before: Entity, after: Entity, actor: AuditActor) -> list[Audit
     return records
 
 
+Setting = CatalogueItem | ApiKey
+"""What an admin keeps and no other service is told of."""
+
+_SETTINGS: dict[type[Setting], tuple[str, tuple[str, ...]]] = {
+    CloseReason: ("close_reason", ("name",)),
+    CannedReply: ("canned_reply", ("name", "text", "shortcut")),
+    ApiKey: ("api_key", ("name", "scopes", "number_ids")),
+}
+
+
+def audit_setting(
+    before: Setting | None, after: Setting | None, *, version: int, at: datetime, actor: AuditActor
+) -> list[AuditRecord]:
+    """The record of one version of a setting; None: it was not there before, or is not after."""
+    one = after or before
+    if one is None:
+        return []
+    kind, shown = _SETTINGS[type(one)]
+    old, new = _members(before, shown), _members(after, shown)
+    differ = [name for name in shown if old.get(name) != new.get(name)]
+    verb = "created" if before is None else "deleted" if after is None else "changed"
+    return [
+        AuditRecord(
+            id=f"{kind}:{one.id}:{version}",
+            tenant=one.tenant,
+            at=at,
+            actor=actor,
+            action=f"{kind}.{verb}",
+            target=(kind, one.id),
+            before={} if before is None else {name: old[name] for name in differ},
+            after={} if after is None else {name: new[name] for name in differ},
+        )
+    ]
+
+
+def _members(setting: Setting | None, shown: tuple[str, ...]) -> dict[str, Any]:
+    return {} if setting is None else {name: _plain(getattr(setting, name)) for name in shown}
+
+
 def _ended_sessions(
     before: Agent, after: Agent, actor: AuditActor, *, by_password: bool
 ) -> list[AuditRecord]:
@@ -125,4 +167,6 @@ def _shown(entity: Entity) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, frozenset):
+        return sorted(map(str, value))
     return list(value) if isinstance(value, tuple) else value

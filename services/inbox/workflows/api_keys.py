@@ -6,19 +6,16 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from services.inbox.model.api_keys import ApiKey, Scope
-from services.inbox.model.audit import AuditRecord, actor_now
 from services.inbox.model.entities import Number, Tenant
 from services.inbox.model.errors import RefusedError, invalid, not_found
 from services.inbox.model.people import Person
 from services.inbox.storage.api_keys import ApiKeyStore, digest_of
-from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.workflows.requests import Creations
 from shared.contracts.views import Role
-from shared.ids import IdHasher, new_id
+from shared.ids import IdHasher
 
 PREFIX = "atk_"
 
@@ -40,12 +37,9 @@ class ApiKeys:
         directory: DirectoryStore,
         creations: Creations,
         ids: IdHasher,
-        *,
-        trail: AuditStore,
         clock: Callable[[], datetime],
     ) -> None:
         self.store = store
-        self._trail = trail
         self._clock = clock
         self._directory = directory
         self._creations = creations
@@ -81,10 +75,7 @@ class ApiKeys:
             created_at=creation.at,
             created_by=by.id,
         )
-        if await self.store.insert(made, digest_of(text)):
-            await self._note(by.tenant, made.id, "api_key.created", number_ids=sorted(number_ids))
-            return NewKey(made, text)
-        return NewKey(await self.get(by.tenant, made.id), text)
+        return NewKey(await self.store.insert(made, digest_of(text)), text)
 
     async def get(self, tenant: str, key_id: str) -> ApiKey:
         """Refuses with `not_found`."""
@@ -95,22 +86,7 @@ class ApiKeys:
 
     async def remove(self, tenant: str, key_id: str) -> None:
         """Refuses with `not_found`."""
-        if not await self.store.remove(tenant, key_id):
-            raise not_found()
-        await self._note(tenant, key_id, "api_key.deleted")
-
-    async def _note(self, tenant: str, key_id: str, action: str, **after: Any) -> None:
-        await self._trail.add(
-            AuditRecord(
-                id=new_id(),
-                tenant=tenant,
-                at=self._clock(),
-                actor=actor_now(),
-                action=action,
-                target=("api_key", key_id),
-                after=after,
-            )
-        )
+        await self.store.remove(tenant, key_id, self._clock())
 
     async def recognise(self, text: str) -> Person:
         """The bot that calls, as of now. Refuses with `unauthorized`."""

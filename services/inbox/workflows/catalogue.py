@@ -51,4 +51,4 @@ class Catalogue:
 
     async def delete(self, kind: type[C], tenant: str, item_id: str) -> None:
         """Nobody can choose it any more; what names it still shows it."""
-        await self._store.change(kind, tenant, item_id, {"deleted": True}, self._clock())
+        await self._store.delete(kind, tenant, item_id, self._clock())

@@ -75,10 +75,8 @@ class TemplateBook:
             ]
             await self._publisher.publish(commands)
 
-    async def ask(self, tenant: str, number_id: str, waba_id: str | None) -> None:
-        """An admin wants them read now. Refuses with `validation` for a number without account."""
-        if waba_id is None:
-            raise invalid("waba_id", "required")
+    async def ask(self, tenant: str, number_id: str) -> None:
+        """Has the account of a number read now."""
         await self._publisher.publish([sync_command(tenant, number_id, self._clock())])
 
     # -- asking

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -161,6 +162,8 @@ async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(share
 def _labelling(office: Office, contacts: HeadLog) -> Any:
     from services.inbox.app.desk import Desk
     from services.inbox.app.foundation import now
+    from services.inbox.storage.audit import AuditStore
+    from services.inbox.storage.catalogue import CATALOGUE
     from services.inbox.storage.templates import TemplateStore
     from services.inbox.workflows.templates import TemplateBook
 
@@ -170,6 +173,8 @@ def _labelling(office: Office, contacts: HeadLog) -> Any:
         base.directory,
         conversations=office.log(),
         contacts=contacts,
+        catalogue_log=office.log(CATALOGUE),
+        trail=AuditStore(base.database, kept=timedelta(days=1)),
         templates=TemplateBook(TemplateStore(base.database), base.view, base.publisher, now),
         ids=base.ids,
         clock=now,
