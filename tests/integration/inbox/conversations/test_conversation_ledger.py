@@ -3,11 +3,16 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
+from services.inbox import ledger
+from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.messages import PendingFact, PendingFacts
-from shared.contracts.envelope import Envelope
-from shared.contracts.records import InRecord
+from shared.contracts.envelope import Envelope, timestamp
+from shared.contracts.inbound import InboundType
+from shared.contracts.records import InRecord, OutRecord
+from shared.contracts.topics import INBOUND
 from shared.mongo.parking import MongoParking
 from tests.integration.inbox.conversations.office import Office
 from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS
@@ -102,3 +107,85 @@ async def test_a_fact_without_its_message_waits_and_a_parked_record_is_named(
         ("bad_inbound_record", "2026-06-01T12:00:00.000Z")
     ]
     await parking.remove(lot, [*records, unreadable])
+
+
+def came(office: Office, kind: InboundType, phone: str, item: dict[str, Any]) -> OutRecord:
+    """A record as ingest writes it."""
+    at = timestamp(datetime.now(UTC))
+    value = {
+        "field": "messages",
+        "item": {"timestamp": str(int(datetime.now(UTC).timestamp())), **item},
+        "contacts": [{"wa_id": phone, "profile": {"name": "Luz"}}],
+        "number_id": office.plain,
+        "received_at": at,
+    }
+    envelope = Envelope(uuid.uuid4().hex, kind.value, "ingest", at, office.tenant.id)
+    return OutRecord(INBOUND, phone.encode(), orjson.dumps(value), envelope.headers())
+
+
+async def counted(office: Office, received: int) -> dict[str, int]:
+    """The tenant's counters, once they have as many items."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            answer = await office.tenant.admin("GET", "/v1/admin/ledger")
+            assert answer.status == 200, answer.raw
+            total: dict[str, int] = answer.body["total"]
+            if total["received"] >= received:
+                assert [each["counts"] for each in answer.body["items"]] == [total]
+                return total
+            await asyncio.sleep(0.02)
+
+
+def found(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of the command, without those of the log."""
+    return [each for each in capsys.readouterr().out.splitlines() if each and each[0].isalpha()]
+
+
+async def test_what_came_is_counted_by_day_and_the_command_finds_what_is_lost(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, publisher = office.tenant.inbox.settings, office.base.publisher
+    phone = f"52155{uuid.uuid4().int % 10**8:08d}"
+    wamids = [f"wamid.{uuid.uuid4().hex}" for _ in range(2)]
+    text = {"from": phone, "type": "text", "text": {"body": "Hola"}}
+    message = came(office, InboundType.MESSAGE, phone, {"id": wamids[0], **text})
+    status = {"id": "wamid.nobody's", "status": "sent", "recipient_id": phone}
+    await publisher.publish([message, message, came(office, InboundType.STATUS, phone, status)])
+    await counted(office, 3)
+    (chat,) = (await office.sue("GET", "/conversations?view=on_hold&scope=all")).body["items"]
+    assert (await office.sue("POST", f"/contacts/{chat['contact']['id']}/block")).status == 200
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not (await office.sue.get(chat["id"]))["contact"]["blocked"]:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.02)
+    await publisher.publish([came(office, InboundType.MESSAGE, phone, {"id": wamids[1], **text})])
+    assert await counted(office, 4) == {
+        "received": 4,
+        "stored": 2,
+        "duplicate": 1,
+        "refused": 1,
+        "messages": 1,
+        "facts": 1,
+        "changes": 0,
+        "blocked": 1,
+        "parked": 0,
+        "unreadable": 0,
+    }
+    assert [(await entry(office, each)).body["state"] for each in wamids] == ["stored", "blocked"]
+    for wrong in ("from=2026-02-01&to=2026-01-31", "from=2024-01-01&to=2026-01-01", "from=x"):
+        answer = await office.tenant.admin("GET", f"/v1/admin/ledger?{wrong}")
+        assert answer.code == "validation"
+    stranger = await office.tenant.inbox.tenant()
+    assert (await stranger.admin("GET", "/v1/admin/ledger")).body["items"] == []
+
+    options = ledger.parser().parse_args(["--days", "1"])
+    await ledger.run(options, settings)
+    assert not [line for line in found(capsys) if office.tenant.id in line]
+    gone = await office.base.database[MESSAGES].find_one_and_delete({"wamid": wamids[0]})
+    assert await ledger.run(options, settings) == 1
+    place = f"{settings.topic_name(INBOUND)}/{gone['source']}"
+    told = found(capsys)
+    assert [line.split() for line in told if place in line] == [["lost", place]]
+    assert [line.split()[0] for line in told if office.tenant.id in line] == [
+        "message",
+        "duplicate",
+    ]
