@@ -59,6 +59,13 @@ class _Thread:
         ordered = sorted(found.values(), key=lambda doc: doc[self.key], reverse=not rising)
         return ordered[:limit]
 
+    async def page(self, before: int | None, limit: int) -> tuple[list[Document], int | None]:
+        """The newest below `before`, and the key that older ones are before (None: no more)."""
+        bounds: Document = {} if before is None else {"$lt": before}
+        docs = await self.read(bounds, rising=False, limit=limit + 1)
+        items = docs[:limit]
+        return items, items[-1][self.key] if items and len(docs) > limit else None
+
 
 def _within(value: int, bounds: Document) -> bool:
     checks: dict[str, Callable[[int, int], bool]] = {
@@ -131,11 +138,8 @@ class ThreadStore:
         """A page, newest first, and the version that older ones are before."""
         laid_over = _laid_over(unpublished, ACTIVITIES)
         thread = _Thread(self._activities, tenant, conversation, "v", laid_over)
-        bounds: Document = {} if before is None else {"$lt": before}
-        docs = await thread.read(bounds, rising=False, limit=limit + 1)
-        items = docs[:limit]
-        older = items[-1]["v"] if items and len(docs) > limit else None
-        return [activity_of(doc) for doc in items], older
+        docs, older = await thread.page(before, limit)
+        return [activity_of(doc) for doc in docs], older
 
     async def activity(
         self, tenant: str, activity_id: str, unpublished: Iterable[Entry]
@@ -159,11 +163,8 @@ class ThreadStore:
         """A page of those that ended, newest first, and the episode that older ones are before."""
         laid_over = _laid_over(unpublished, EPISODES)
         thread = _Thread(self._episodes, tenant, conversation, "episode", laid_over)
-        bounds: Document = {} if before is None else {"$lt": before}
-        docs = await thread.read(bounds, rising=False, limit=limit + 1)
-        items = docs[:limit]
-        older = items[-1]["episode"] if items and len(docs) > limit else None
-        return [episode_of(doc) for doc in items], older
+        docs, older = await thread.page(before, limit)
+        return [episode_of(doc) for doc in docs], older
 
 
 def activity_of(doc: Document) -> Line:
