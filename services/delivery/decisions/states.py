@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from services.delivery.model import SendStatus, Trigger
 
 _S = SendStatus
@@ -27,11 +29,13 @@ def next_status(status: SendStatus, trigger: Trigger) -> SendStatus | None:
     return TRANSITIONS.get((status, trigger))
 
 
+@cache
 def sources(trigger: Trigger) -> tuple[SendStatus, ...]:
     """The statuses that `trigger` can leave."""
     return tuple(status for status, moved_by in TRANSITIONS if moved_by is trigger)
 
 
+@cache
 def target(trigger: Trigger) -> SendStatus:
     """The one status that `trigger` leads to."""
     (found,) = {to for (_, moved_by), to in TRANSITIONS.items() if moved_by is trigger}
