@@ -1,4 +1,4 @@
-"""`python -m deploy.local up|down|status`: the whole system on this machine, without Docker."""
+"""`python -m deploy.local up|down|status|env`: the whole system on this machine, without Docker."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from deploy.local.errors import LocalStackError
 from deploy.local.home import Home
 from deploy.local.ports import INFRASTRUCTURE, NAMES, SERVICES, Ports
 from deploy.local.processes import running_pid
-from deploy.local.stack import READY, ensure, shut_down
+from deploy.local.stack import READY, Stack, ensure, shut_down
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ports = Ports.from_environment()
         if options.action == "status":
             return status(home, ports, wanted or NAMES)
+        if options.action == "env":
+            home.create()
+            print(services.exports(Stack(home, ports)), end="")
+            return 0
         with home.locked():
             if options.action == "down":
                 return down(home, wanted or NAMES)
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
-    parser.add_argument("action", choices=["up", "down", "status"])
+    parser.add_argument("action", choices=["up", "down", "status", "env"])
     parser.add_argument("--services", metavar="A,B", help=f"only these of {', '.join(NAMES)}")
     parser.add_argument("--no-services", action="store_true", help="Kafka, MongoDB, Redis alone")
     parser.add_argument("--no-demo", action="store_true", help="do not seed the demo tenant")

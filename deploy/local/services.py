@@ -4,6 +4,7 @@ import base64
 import http.client
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +32,12 @@ def is_runnable(module: str, root: Path = ROOT) -> bool:
     return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
 
 
-def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What every process of the local stack is handed; the user's own settings win."""
+def own_settings(stack: Stack) -> dict[str, str]:
+    """What the local stack decides for its processes."""
     ports = stack.ports
     urls = {f"ATRIO_{name.upper()}_URL": f"http://127.0.0.1:{ports[name]}" for name in SERVICES}
     console = ports["console"]
-    defaults = {
+    return {
         **urls,
         **ports.environment(),
         "ATRIO_KAFKA_SERVERS": stack.kafka_servers,
@@ -53,6 +54,11 @@ def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str
         "ATRIO_BOT_PRIVATE_ADDRESSES": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What every process of the local stack is handed; the user's own settings win."""
+    defaults = own_settings(stack)
     set_by_user = {name: value for name, value in given.items() if value or name not in defaults}
     python_path = os.pathsep.join(filter(None, (str(ROOT), given.get("PYTHONPATH"))))
     return {
@@ -61,6 +67,13 @@ def environment(stack: Stack, given: Mapping[str, str] = os.environ) -> dict[str
         "ATRIO_HOME": str(stack.home.path),
         "PYTHONPATH": python_path,
     }
+
+
+def exports(stack: Stack, given: Mapping[str, str] = os.environ) -> str:
+    """Lines for a shell, so that a command finds what the services were handed."""
+    handed = environment(stack, given)
+    names = [name for name in (*own_settings(stack), "ATRIO_HOME") if name.startswith("ATRIO_")]
+    return "".join(f"export {name}={shlex.quote(handed[name])}\n" for name in names)
 
 
 def kept_secret(file: Path) -> str:

@@ -1,4 +1,5 @@
 import base64
+import shlex
 import stat
 from pathlib import Path
 
@@ -144,3 +145,17 @@ def test_another_platform_is_pointed_to_docker(system: str, machine: str):
 
 def test_this_platform_is_taken():
     require_platform("Linux", "x86_64")
+
+
+def test_a_shell_is_given_what_the_services_are_handed(stack: Stack):
+    lines = services.exports(stack, {"ATRIO_APP_SECRETS": "it's mine", "LANG": "C"}).splitlines()
+    given = {
+        name: value
+        for line in lines
+        for _, word in [shlex.split(line)]
+        for name, _, value in [word.partition("=")]
+    }
+    assert given["ATRIO_APP_SECRETS"] == "it's mine"
+    assert given["ATRIO_KAFKA_SERVERS"] == stack.kafka_servers
+    assert given["ATRIO_MASTER_KEY"] == services.environment(stack, {})["ATRIO_MASTER_KEY"]
+    assert "LANG" not in given
