@@ -39,6 +39,7 @@ class Sort(StrEnum):
 
 ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_minute"
 SNOOZABLE = (Status.OPEN, Status.ON_HOLD)
+_FEW_OF_MANY, _FEW_OF_VERY_MANY = 700, 3000
 _ORDERS = {ACTIVITY: "activity", WAITING: "waiting", WINDOW: "window"}
 _OF_CLOSED = {"labels": "closed_label", "number": "closed_number", "team": "closed_team"}
 _OF_ACTIVE = {"labels": "active_label", "number": "active_number", "team": "active_team"}
@@ -113,6 +114,19 @@ class Selection:
     ways: tuple[Way, ...]
     place: tuple[Query, ...] = ()
     sought: Sought | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the order's index has these rows and hardly any other."""
+        whole = {*self.ways[-1].bounds, "team", "snoozed_until", "$and"}
+        dates_alone = len(self.ways) == 1 and self.sought is None
+        return dates_alone and whole.issuperset(self.query)
+
+    @property
+    def few(self) -> int:
+        """Rows that take no longer to gather than it takes to walk to a page of more of them."""
+        whole = self.query["status"] == Status.CLOSED and "assignee" not in self.query
+        return _FEW_OF_VERY_MANY if whole else _FEW_OF_MANY
 
     def bounds(self, way: Way) -> Query:
         """The part of the query that an index answers alone."""

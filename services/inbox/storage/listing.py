@@ -22,8 +22,6 @@ from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.entries import CONVERSATIONS
 from shared.mongo.client import Collection, Database, Document, transient_errors
 
-GATHERED = 3000
-"""Rows that are ordered here: as many as it takes as long to read as to walk to a page of them."""
 CANDIDATES = 1000
 """Contacts, and messages, that have the words; more are come across by walking."""
 WALKED, READ = 20_000, 4000
@@ -59,6 +57,8 @@ class ListStore:
                 return await self._page_of(rows, selection, limit)
             way = await self._shortest(selection, ordered=True)
             return await self._walked(selection, way, limit, READ, shown(selection.sought))
+        if selection.plain:
+            return await self._in_order(selection, limit)
         way = await self._shortest(selection)
         if way.ordered:
             return await self._walked(selection, way, limit, WALKED)
@@ -66,6 +66,19 @@ class ListStore:
         return await self._page_of(rows, selection, limit)
 
     # -- in the index' order
+
+    async def _in_order(self, selection: Selection, limit: int) -> Page:
+        """Without a pipeline, whose cursor reads on beyond the page."""
+        with transient_errors():
+            docs = await (
+                self._conversations.find(selection.query, {"outbox": 0})
+                .sort(_order(selection))
+                .hint(selection.ways[0].index)
+                .limit(limit + 1)
+                .max_time_ms(LIST_MS)
+                .to_list(None)
+            )
+        return _page(docs, selection, limit)
 
     async def _walked(
         self, selection: Selection, way: Way, limit: int, most: int, *wanted: Document
@@ -96,11 +109,11 @@ class ListStore:
         if len(ways) == 1:
             return ways[0]
         best: Way | None = None
-        least = GATHERED + 1
+        least = cap = selection.few + 1
         for way in ways:
             with transient_errors():
                 rows = await self._conversations.count_documents(
-                    way.bounds, hint=way.index, limit=GATHERED + 1
+                    way.bounds, hint=way.index, limit=cap
                 )
             if rows < least or (best is None and way.ordered):
                 best, least = way, rows
