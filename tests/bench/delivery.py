@@ -41,10 +41,11 @@ _PER_CHAT = 40
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`rate` messages a second, for `seconds`."""
+    """`rate` messages a second, for `seconds`; `floor`: to bare clients instead of delivery."""
 
     rate: float
     seconds: float
+    floor: bool = False
 
 
 @dataclass(slots=True)
@@ -81,8 +82,10 @@ async def measure(load: Load, stack: Addresses, folder: Path) -> Result:
     async with delivery_rig(stack, name, folder, ATRIO_DELIVERY_RATE="1000") as rig:
         await rig.control("PUT", f"/numbers/{PHONE_NUMBER_ID}", {"throughput": "HIGH"})
         await rig.control("PATCH", "/limits", {"throughput": True})
-        pod = await rig.start_pod()
-        processors = Processors({"delivery": pod.pid} | listeners(_servers(stack)))
+        pod = await (rig.start("tests.bench.delivery_floor") if load.floor else rig.start_pod())
+        processors = Processors(
+            {"floor" if load.floor else "delivery": pod.pid} | listeners(_servers(stack))
+        )
         await _give(rig, Load(load.rate / 10, 2.0), Result(), 0)  # connections, plans, metadata
         warm = int(load.rate / 10 * 2.0)
         await holds(lambda: rig.status_count >= 3 * warm, _DRAIN_SECONDS)
@@ -151,7 +154,8 @@ def show(load: Load, result: Result) -> None:
         print(f"{at:4.0f} {given:8} {told:8} {given - told:8} {statuses:9}")
     print(
         f"{load.rate:.0f} msg/s for {load.seconds:.0f} s: {result.sent} sent, "
-        f"{result.accepted} accepted, {result.unknown} unknown, {result.repeats} told again, {result.statuses} statuses; "
+        f"{result.accepted} accepted, {result.unknown} unknown, {result.repeats} told again, "
+        f"{result.statuses} statuses; "
         f"backlog growth {result.growth:+.1f} msg/s, drained in {result.drain:.2f} s"
     )
     if result.waits:
@@ -164,8 +168,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.delivery", description=__doc__)
     parser.add_argument("--rate", type=float, default=1000, help="messages a second")
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--floor", action="store_true", help="bare clients instead of delivery")
     given = parser.parse_args()
-    load = Load(given.rate, given.seconds)
+    load = Load(given.rate, given.seconds, given.floor)
     folder = Path(tempfile.mkdtemp(prefix="atrio-bench-"))
     with local(ROOT / ".atrio" / "bench-delivery", keep=False) as stack:
         result = asyncio.run(measure(load, stack, folder))

@@ -29,7 +29,7 @@ from deploy.local.processes import free_port
 from shared.contracts import topics
 from shared.contracts.envelope import Envelope, read_envelope, timestamp
 from shared.contracts.records import OutRecord
-from shared.kafka.publisher import Publisher
+from shared.kafka.publisher import Publisher, PublishError
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
 from shared.mongo.client import MongoSettings, create_client
@@ -72,17 +72,8 @@ class DeliveryRig:
         env = self._env | {"ATRIO_DELIVERY_PORT": str(port)}
         if kill_at is not None:
             env["KILL_AT"] = kill_at
-        with self._log.open("ab") as sink:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "services.delivery" if kill_at is None else "tests.support.mortal_delivery",
-                env=env,
-                cwd=ROOT,
-                stdout=sink,
-                stderr=sink,
-            )
-        self.processes.append(process)
+        module = "services.delivery" if kill_at is None else "tests.support.mortal_delivery"
+        process = await self.start(module, env)
         missing = "no answer"
         ends = time.monotonic() + _READY_SECONDS
         async with aiohttp.ClientSession() as client:
@@ -98,6 +89,21 @@ class DeliveryRig:
                     raise RuntimeError(f"delivery ended with {process.returncode}")
                 await asyncio.sleep(0.1)
         raise RuntimeError(f"delivery is not ready: {missing}")
+
+    async def start(self, module: str, env: dict[str, str] | None = None) -> Process:
+        """A process that ends with the rig."""
+        with self._log.open("ab") as sink:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                env=env or self._env,
+                cwd=ROOT,
+                stdout=sink,
+                stderr=sink,
+            )
+        self.processes.append(process)
+        return process
 
     async def publish(self, commands: Iterable[OutRecord]) -> None:
         await self.publisher.publish_runs([[command] for command in commands])
@@ -193,7 +199,7 @@ async def delivery_rig(
             {"webhook": {"url": f"http://127.0.0.1:{port}/hook", "secret": "s"}},
         )
         await rig.publisher.start()
-        await rig.publisher.publish([number_credentials()])
+        await _told(rig.publisher, number_credentials())
         following = asyncio.create_task(rig.follow())
         try:
             yield rig
@@ -209,6 +215,17 @@ async def delivery_rig(
             client = create_client(MongoSettings(mongo_url=stack.mongo_url), app_name="rig")
             await client.drop_database(name)
             client.close()
+
+
+async def _told(publisher: Publisher, record: OutRecord) -> None:
+    """Publish once the topics, which are new, have their leaders."""
+    async with asyncio.timeout(_READY_SECONDS):
+        while True:
+            try:
+                await publisher.publish([record])
+            except PublishError:
+                continue
+            return
 
 
 async def holds(condition: Callable[[], object], seconds: float) -> bool:
