@@ -72,7 +72,10 @@ def parse(
     ids: IdHasher,
     source: str | None = None,
 ) -> Parsed | Recorded:
-    """What one record says. Raises PermanentError where not even an id can be found."""
+    """What one record says. Raises PermanentError for a record that ingest did not write.
+
+    An item that says nothing (a status without its name) is recorded as it came.
+    """
     item = value.get("item")
     if not isinstance(item, dict):
         raise PermanentError("no_item")
@@ -84,13 +87,15 @@ def parse(
     reader = _Reader(tenant, number, ids, received_at, source)
     match kind:
         case InboundType.MESSAGE:
-            return reader.message(item, contacts)
+            found = reader.message(item, contacts)
         case InboundType.STATUS:
-            return reader.status(item)
+            found = reader.status(item)
         case InboundType.ECHO:
-            return reader.echo(item, contacts)
+            found = reader.echo(item, contacts)
         case _:
             raise PermanentError("unknown_inbound_type")
+    # Parking it would hold up everything else of that customer, for something nobody can mend.
+    return found or _recorded(tenant, ce_id, number, value, received_at)
 
 
 def _recorded(
@@ -144,10 +149,11 @@ class _Reader:
     def _key(self, wamid: str) -> str:
         return self._ids.inbound_message(self._tenant, self._number, wamid)
 
-    def message(self, item: Raw, contacts: list[Any]) -> Parsed:
+    def message(self, item: Raw, contacts: list[Any]) -> Parsed | None:
+        """None where it has no id, as in the two below."""
         wamid = named(item.get("id"))
         if wamid is None:
-            raise PermanentError("no_message_id")
+            return None
         person = whatsapp.sender(item, contacts)
         group = ident(item.get("group_id"))
         at = moment(item.get("timestamp"), self._received_at)
@@ -162,10 +168,10 @@ class _Reader:
             self._tenant, self._number, person, group, incoming, _system_relink(item, person)
         )
 
-    def echo(self, item: Raw, contacts: list[Any]) -> Parsed:
+    def echo(self, item: Raw, contacts: list[Any]) -> Parsed | None:
         wamid = named(item.get("id"))
         if wamid is None:
-            raise PermanentError("no_message_id")
+            return None
         person = whatsapp.addressee(item, contacts)
         at = moment(item.get("timestamp"), self._received_at)
         fact = self._fact(item, wamid, at, None)
@@ -230,14 +236,14 @@ class _Reader:
             "reactor", self._tenant, self._number, person.user_id or person.wa_id or ""
         )
 
-    def status(self, item: Raw) -> Parsed:
+    def status(self, item: Raw) -> Parsed | None:
         wamid = named(item.get("id"))
         callback = named(item.get("biz_opaque_callback_data"))
         if callback is not None and len(callback) > whatsapp.ID_LENGTH:
             callback = None  # none of ours
         name = text(item.get("status"))
         if (wamid is None and callback is None) or name is None:
-            raise PermanentError("no_message_id")
+            return None
         refs = tuple(r for r in (callback, self._key(wamid) if wamid else None) if r)
         at = moment(item.get("timestamp"), self._received_at)
         participant = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.inbox.decisions.parsing import Parsed, parse
+from services.inbox.decisions.parsing import Parsed, Recorded, parse
 from services.inbox.model.items import EditFact, Fact, Incoming, ReactionFact, StatusFact
 from shared.contracts.inbound import InboundType
 from shared.ids import IdHasher
@@ -160,3 +160,24 @@ def test_change_of_number_of_the_old_kind_links_both():
         "12025550111",
         "12025550122",
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "item"),
+    [
+        pytest.param(InboundType.STATUS, {"id": "wamid.A"}, id="status-without-name"),
+        pytest.param(InboundType.STATUS, {"id": "wamid.A", "status": [1]}, id="status-of-a-list"),
+        pytest.param(InboundType.STATUS, {"status": "sent"}, id="status-of-nothing"),
+        pytest.param(InboundType.MESSAGE, {"type": "text"}, id="message-without-id"),
+        pytest.param(InboundType.ECHO, {"id": None}, id="echo-without-id"),
+    ],
+)
+def test_regression_item_that_says_nothing_is_recorded_and_parks_nobody(
+    kind: InboundType, item: dict[str, Any]
+):
+    value = {"item": item, "field": "messages", "number_id": "n"}
+
+    found = parse(kind, "acme", "ce", value, AT, IDS)
+
+    assert isinstance(found, Recorded)
+    assert (found.id, found.number_id, found.field) == ("ce", "n", "messages")
