@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,18 +41,19 @@ def sought(q: str) -> Sought | None:
 # -- by the words that are kept
 
 
-def contacts_queries(tenant: str, it: Sought) -> list[Query]:
-    """Contacts by their words, and by their phone from each end."""
-    named: Query = {"tenant": tenant, "$and": [_begins(word) for word in it.words]}
-    if it.digits is None:
-        return [named]
-    ends = (it.digits, phone_ending(it.digits))
-    return [named, *({"tenant": tenant, **_begins(end)} for end in ends)]
+def kept_query(tenant: str, beginning: str) -> Query:
+    """What has a word that begins so: contacts, messages."""
+    return {"tenant": tenant, **_begins(beginning)}
 
 
-def said_query(tenant: str, it: Sought) -> Query:
-    """Messages by their words."""
-    return {"tenant": tenant, "$and": [_begins(word) for word in it.words]}
+def has_words(kept: Sequence[str], beginnings: Iterable[str]) -> bool:
+    """Whether each is the beginning of a kept word."""
+    return all(any(word.startswith(each) for word in kept) for each in beginnings)
+
+
+def phone_ends(it: Sought) -> tuple[str, ...]:
+    """What a phone is kept under that begins, or ends, with the digits."""
+    return () if it.digits is None else (it.digits, phone_ending(it.digits))
 
 
 def _begins(word: str) -> Query:

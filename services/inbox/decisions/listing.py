@@ -116,13 +116,6 @@ class Selection:
     sought: Sought | None = None
 
     @property
-    def plain(self) -> bool:
-        """Whether the order's index has these rows and hardly any other."""
-        whole = {*self.ways[-1].bounds, "team", "snoozed_until", "$and"}
-        dates_alone = len(self.ways) == 1 and self.sought is None
-        return dates_alone and whole.issuperset(self.query)
-
-    @property
     def few(self) -> int:
         """Rows that take no longer to gather than it takes to walk to a page of more of them."""
         whole = self.query["status"] == Status.CLOSED and "assignee" not in self.query
@@ -285,6 +278,15 @@ def _beyond(field: str, direction: int, after: Position) -> list[Query]:
     seen: Query = {"$nor": [{field: after.value, "_id": {not_beyond: after.id}}]}
     # Rows without the value come first, and only in rising orders.
     return [seen] if after.value is None else [{field: {beyond: after.value}}, seen]
+
+
+def until(selection: Selection, end: Position) -> list[Query]:
+    """The rows of a selection up to a position."""
+    field, rising = selection.field, selection.direction > 0
+    if end.value is None:
+        return [{field: None, "_id": {"$lte": end.id}}]
+    beyond: Query = {field: end.value, "_id": {"$gt" if rising else "$lt": end.id}}
+    return [{field: {"$lte" if rising else "$gte": end.value}}, {"$nor": [beyond]}]
 
 
 # -- cursors

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pymongo.errors import ExecutionTimeout
+
 from services.inbox.decisions.finding import (
     Sought,
-    contacts_queries,
+    has_words,
+    kept_query,
+    phone_ends,
     said_last,
-    said_query,
     shown,
 )
-from services.inbox.decisions.listing import Position, Selection, Way
+from services.inbox.decisions.listing import Position, Selection, Way, until
 from services.inbox.model.conversation import Conversation
 from services.inbox.storage.contacts import CONTACTS
 from services.inbox.storage.conversations import LIST_MS, SEARCH, WORDS
@@ -24,8 +27,11 @@ from shared.mongo.client import Collection, Database, Document, transient_errors
 
 CANDIDATES = 1000
 """Contacts, and messages, that have the words; more are come across by walking."""
+TRIED = 3
+"""Words of which one may be rare."""
 WALKED, READ = 20_000, 4000
-"""Rows that are looked at for filters, and for words, before a page is given as it is."""
+"""Rows that are looked at for rare filters, and for words, before a page is given as it is."""
+PATIENCE_MS = 1000
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 Row = tuple[str, datetime | None]
 
@@ -56,52 +62,59 @@ class ListStore:
             if rows is not None:
                 return await self._page_of(rows, selection, limit)
             way = await self._shortest(selection, ordered=True)
-            return await self._walked(selection, way, limit, READ, shown(selection.sought))
-        if selection.plain:
-            return await self._in_order(selection, limit)
+            return await self._walked(selection, way, limit, READ, [shown(selection.sought)])
         way = await self._shortest(selection)
-        if way.ordered:
-            return await self._walked(selection, way, limit, WALKED)
-        rows = await self._gathered(selection.query, selection.field, way.index)
-        return await self._page_of(rows, selection, limit)
+        if not way.ordered:
+            rows = await self._gathered(selection.query, selection.field, way.index)
+            return await self._page_of(rows, selection, limit)
+        docs = await self._in_order(selection, way, limit, [], PATIENCE_MS)
+        if docs is None:
+            return await self._walked(selection, way, limit, WALKED, [])
+        return _page(docs, selection, limit)
 
     # -- in the index' order
 
-    async def _in_order(self, selection: Selection, limit: int) -> Page:
-        """Without a pipeline, whose cursor reads on beyond the page."""
+    async def _in_order(
+        self,
+        selection: Selection,
+        way: Way,
+        limit: int,
+        wanted: Sequence[Document],
+        patience: int = LIST_MS,
+    ) -> list[Document] | None:
+        """None: what the filters let pass is so rare that it takes too long to come to a page."""
         with transient_errors():
-            docs = await (
-                self._conversations.find(selection.query, {"outbox": 0})
-                .sort(_order(selection))
-                .hint(selection.ways[0].index)
-                .limit(limit + 1)
-                .max_time_ms(LIST_MS)
-                .to_list(None)
+            found = self._conversations.find(
+                {"$and": [selection.query, *wanted]} if wanted else selection.query, {"outbox": 0}
             )
-        return _page(docs, selection, limit)
+            ordered = found.sort(order_of(selection)).hint(way.index).limit(limit + 1)
+            try:
+                return await ordered.max_time_ms(patience).to_list(None)
+            except ExecutionTimeout:
+                if patience == LIST_MS:
+                    raise
+                return None
 
     async def _walked(
-        self, selection: Selection, way: Way, limit: int, most: int, *wanted: Document
+        self, selection: Selection, way: Way, limit: int, most: int, wanted: list[Document]
     ) -> Page:
         """Down the list, as far as `most` rows; where too few are wanted, from there on."""
-        steps = walking_steps(selection, way, limit, most, *wanted)
         with transient_errors():
-            docs = await self._conversations.aggregate(
-                steps, hint=way.index, maxTimeMS=LIST_MS
-            ).to_list(None)
-            if len(docs) > limit:
-                return _page(docs, selection, limit)
+            # By the index alone.
             last = await (
                 self._conversations.find(selection.bounds(way), {selection.field: 1})
-                .sort(_order(selection))
+                .sort(order_of(selection))
                 .hint(way.index)
                 .skip(most - 1)
                 .limit(1)
                 .max_time_ms(LIST_MS)
                 .to_list(None)
             )
-        after = [Position(_value(doc, selection.field), doc["_id"]) for doc in last]
-        return Page([_conversation(doc) for doc in docs], after[0] if after else None)
+        end = Position(_value(last[0], selection.field), last[0]["_id"]) if last else None
+        within = [] if end is None else until(selection, end)
+        docs = await self._in_order(selection, way, limit, [*wanted, *within]) or []
+        page = _page(docs, selection, limit)
+        return page if page.after is not None else Page(page.items, end)
 
     async def _shortest(self, selection: Selection, *, ordered: bool = False) -> Way:
         """The way with the fewest rows. One without order is taken for few of them alone."""
@@ -154,15 +167,15 @@ class ListStore:
     async def _found(self, selection: Selection, it: Sought) -> list[Row] | None:
         """The rows that have the words; None: too many have."""
         tenant = selection.query["tenant"]
-        contacts: set[str] = set()
-        for asked in contacts_queries(tenant, it):
-            found = await self._few(self._contacts, asked, "_id")
+        contacts = await self._few(self._contacts, tenant, it.words, "_id")
+        said = await self._few(self._search, tenant, it.words, "conversation")
+        if contacts is None or said is None:
+            return None
+        for end in phone_ends(it):
+            found = await self._few(self._contacts, tenant, (end,), "_id")
             if found is None:
                 return None
             contacts |= found
-        said = await self._few(self._search, said_query(tenant, it), "conversation")
-        if said is None:
-            return None
         query, field = selection.query, selection.field
         named = await self._gathered(
             {**query, "contact.id": {"$in": sorted(contacts)}}, field, "contact"
@@ -170,33 +183,28 @@ class ListStore:
         last = {"_id": {"$in": sorted(said)}, **said_last(it)}
         return named + await self._gathered({"$and": [query, last]}, field, "_id_")
 
-    async def _few(self, collection: Collection, query: Document, member: str) -> set[str] | None:
-        with transient_errors():
-            docs = await (
-                collection.find(query, {member: 1})
-                .hint(WORDS)
-                .limit(CANDIDATES + 1)
-                .max_time_ms(LIST_MS)
-                .to_list(None)
-            )
-        return None if len(docs) > CANDIDATES else {doc[member] for doc in docs}
+    async def _few(
+        self, collection: Collection, tenant: str, words: Sequence[str], member: str
+    ) -> set[str] | None:
+        """What has all the words; None where each of them is in many."""
+        members = {member: 1, "words": 1} if len(words) > 1 else {member: 1}
+        for word in words[:TRIED]:
+            with transient_errors():
+                docs = await (
+                    collection.find(kept_query(tenant, word), members)
+                    .hint(WORDS)
+                    .limit(CANDIDATES + 1)
+                    .max_time_ms(LIST_MS)
+                    .to_list(None)
+                )
+            if len(docs) <= CANDIDATES:
+                rest = [each for each in words if each != word]
+                return {doc[member] for doc in docs if has_words(doc.get("words", ()), rest)}
+        return None
 
 
-def walking_steps(
-    selection: Selection, way: Way, limit: int, most: int, *wanted: Document
-) -> list[Document]:
-    """So many entries of an index in order, then what else the rows must be."""
-    return [
-        {"$match": selection.bounds(way)},
-        {"$sort": dict(_order(selection))},
-        {"$limit": most},
-        {"$match": {"$and": [selection.query, *wanted]}},
-        {"$limit": limit + 1},
-        {"$project": {"outbox": 0}},
-    ]
-
-
-def _order(selection: Selection) -> list[tuple[str, int]]:
+def order_of(selection: Selection) -> list[tuple[str, int]]:
+    """The order of a list, as MongoDB takes it."""
     return [(selection.field, selection.direction), ("_id", selection.direction)]
 
 
