@@ -36,6 +36,8 @@ _COMMIT_LIMIT_SECONDS = 5.0
 _SLOW_SECONDS = 1.0
 # A commit is a round trip of the hot loop and a write of the broker: several batches share one.
 _COMMIT_EVERY_SECONDS = 0.2
+# Accounts are a write of their own; what is not kept when the process dies comes again.
+_KEEP_EVERY_SECONDS = 0.5
 # A revoked partition waits so long for the batch in hand, well below the rebalance timeout.
 _DRAIN_SECONDS = 5.0
 
@@ -183,7 +185,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]
         """The accounts are written beside the next batches: a round trip that nobody waits for."""
         busy = self._keeping is not None and not self._keeping.done()
         if self._unkept and not busy and time.monotonic() >= self._keep_due:
-            self._keep_due = time.monotonic() + _COMMIT_EVERY_SECONDS
+            self._keep_due = time.monotonic() + _KEEP_EVERY_SECONDS
             self._keeping = asyncio.create_task(self._keep(), name=f"accounts {self.lot}")
 
     async def _keep(self) -> None:

@@ -1,9 +1,9 @@
-"""The ledger's counters: each record counted once, by its offset, in the document of its lane."""
+"""The ledger's counters: each record counted once, by its offset."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -24,11 +24,11 @@ _ROUNDS = 10
 
 
 class TallyStore:
-    """One document for each lane (tenant, day, partition); `upto` is the last offset in it.
+    """One document for each tenant, day and topic, with a part for each partition.
 
-    Records of a partition are counted in the order of their offsets, and an offset is committed
-    only afterwards. So whatever is in a document is a prefix of its lane, and a record that comes
-    again is known by its offset alone.
+    `upto` of a part is the last offset that is counted in it. Records of a partition are counted in
+    the order of their offsets, and an offset is committed only afterwards. So whatever is in a part
+    is a prefix of its lane, and a record that comes again is known by its offset alone.
     """
 
     def __init__(self, database: Database) -> None:
@@ -98,15 +98,16 @@ class TallyStore:
         known: list[Run] = []
         left = list(runs)
         for _ in range(_ROUNDS):
+            together = _by_document(left)
             refused: set[int] = set()
             with transient_errors():
                 try:
-                    await self._tallies.bulk_write([*map(_addition, left)], ordered=False)
+                    await self._tallies.bulk_write([*map(_addition, together)], ordered=False)
                 except BulkWriteError as error:
-                    # `upto` is not below the run: there is a document, but not for the filter.
+                    # An `upto` is not below its run: there is a document, but not for the filter.
                     refused = _duplicates(error)
             if refused:
-                left, before = await self._split([left[at] for at in sorted(refused)])
+                left, before = await self._split([run for at in refused for run in together[at]])
                 known += before
             if not refused or not left:
                 return known
@@ -116,13 +117,13 @@ class TallyStore:
         """What is above `upto` as the majority has it, and what is not."""
         with transient_errors():
             docs = await self._tallies.find(
-                {"_id": {"$in": [run.lane.id for run in runs]}}, {"upto": 1}
+                {"_id": {"$in": list({_document_id(run.lane) for run in runs})}}
             ).to_list(None)
-        upto = {doc["_id"]: doc["upto"] for doc in docs}
+        upto = {tally.lane: tally.upto for doc in docs for tally in _tallies(doc)}
         above: list[Run] = []
         below: list[Run] = []
         for run in runs:
-            reached = upto.get(run.lane.id, -1)
+            reached = upto.get(run.lane, -1)
             for part, taken in (
                 (above, tuple(each for each in run.records if each[0] > reached)),
                 (below, tuple(each for each in run.records if each[0] <= reached)),
@@ -177,7 +178,7 @@ class TallyStore:
                     },
                 ]
             ).to_list(None)
-        for tally in map(_tally, docs):
+        for tally in (tally for doc in docs for tally in _tallies(doc)):
             received[tally.lane.day] += tally.received
             outcomes[tally.lane.day].update(tally.outcomes)
         for each in corrections:
@@ -190,7 +191,8 @@ class TallyStore:
         """Every lane of a topic from a day on, as counted (without what was released since)."""
         query = {"day": {"$gte": _moment(since)}, "topic": topic}
         with transient_errors():
-            return [*map(_tally, await self._tallies.find(query).to_list(None))]
+            docs = await self._tallies.find(query).to_list(None)
+        return [tally for doc in docs for tally in _tallies(doc)]
 
     async def starts(self, topic: str) -> dict[int, int]:
         """The first offset of each partition that was ever counted."""
@@ -218,23 +220,37 @@ class TallyStore:
             return await self._refusals.find_one(query, {"_id": 1}) is not None
 
 
-def _addition(run: Run) -> UpdateOne:
-    lane = run.lane
-    counts = Counter(outcome for _, outcome in run.records if outcome is not None)
-    added = {f"outcomes.{outcome.value}": count for outcome, count in counts.items()}
+def _document_id(lane: Lane) -> str:
+    return f"{lane.tenant}/{lane.day.isoformat()}/{lane.topic}"
+
+
+def _by_document(runs: Iterable[Run]) -> list[list[Run]]:
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        together.setdefault(_document_id(run.lane), []).append(run)
+    return list(together.values())
+
+
+def _addition(runs: Sequence[Run]) -> UpdateOne:
+    """Adds runs of one document, all of them or none; twelve updates would cost twelve times."""
+    lane = runs[0].lane
+    guard: Document = {"_id": _document_id(lane)}
+    added: Document = {}
+    reached: Document = {}
+    firsts: Document = {}
+    for run in runs:
+        part = f"parts.{run.lane.partition}"
+        guard[f"{part}.upto"] = {"$not": {"$gte": run.first}}
+        reached[f"{part}.upto"] = run.last
+        firsts[f"{part}.first"] = run.first
+        added[f"{part}.received"] = len(run.records)
+        counts = Counter(outcome for _, outcome in run.records if outcome is not None)
+        for outcome, count in counts.items():
+            added[f"{part}.outcomes.{outcome.value}"] = count
+    about = {"tenant": lane.tenant, "day": _moment(lane.day), "topic": lane.topic}
     return UpdateOne(
-        {"_id": lane.id, "upto": {"$lt": run.first}},
-        {
-            "$inc": {"received": len(run.records), **added},
-            "$set": {"upto": run.last},
-            "$setOnInsert": {
-                "tenant": lane.tenant,
-                "day": _moment(lane.day),
-                "topic": lane.topic,
-                "partition": lane.partition,
-                "first": run.first,
-            },
-        },
+        guard,
+        {"$inc": added, "$set": reached, "$min": firsts, "$setOnInsert": about},
         upsert=True,
     )
 
@@ -284,11 +300,13 @@ def _refusal(doc: Mapping[str, Any]) -> Refusal:
     )
 
 
-def _tally(doc: Mapping[str, Any]) -> Tally:
-    return Tally(
-        Lane(doc["tenant"], doc["day"].date(), doc["topic"], doc["partition"]),
-        doc["first"],
-        doc["upto"],
-        doc["received"],
-        Counter({Outcome(name): count for name, count in doc.get("outcomes", {}).items()}),
-    )
+def _tallies(doc: Mapping[str, Any]) -> Iterator[Tally]:
+    for partition, part in doc["parts"].items():
+        outcomes = part.get("outcomes", {})
+        yield Tally(
+            Lane(doc["tenant"], doc["day"].date(), doc["topic"], int(partition)),
+            part["first"],
+            part["upto"],
+            part["received"],
+            Counter({Outcome(name): count for name, count in outcomes.items()}),
+        )

@@ -158,9 +158,9 @@ async def test_what_is_lost_miscounted_or_never_counted_is_found(world: World):
 async def test_what_is_counted_wrongly_is_found(world: World):
     ledger, pod = Ledger(world), world.pod()
     await pod.account(*await ledger.came(*round_of(world, "m")))
-    await world.database[TALLIES].update_one({}, {"$inc": {"received": 1}})
+    await world.database[TALLIES].update_one({}, {"$inc": {"parts.0.received": 1}})
     assert await ledger.differences() == {("unbalanced", 0), ("received", 0)}
-    await world.database[TALLIES].update_one({}, {"$inc": {"outcomes.message": 1}})
+    await world.database[TALLIES].update_one({}, {"$inc": {"parts.0.outcomes.message": 1}})
     assert await ledger.differences() == {("received", 0), ("message", 0)}
 
 
