@@ -27,6 +27,7 @@ from shared.ids import IdHasher
 from shared.value import value
 
 CONTENT_LIMIT = 256 * 1024
+_GROUP_FIELDS = frozenset({"group_lifecycle_update", "group_settings_update"})
 _TOO_DEEP = b'{"truncated":true}'
 
 
@@ -36,6 +37,14 @@ class Relink:
 
     previous: Person
     current: Person
+
+
+@value
+class GroupName:
+    """What a group is called now."""
+
+    group_id: str
+    name: str
 
 
 @value
@@ -61,6 +70,7 @@ class Recorded:
     raw: bytes
     received_at: datetime
     relink: Relink | None = None
+    group: GroupName | None = None
 
 
 def parse(
@@ -110,7 +120,18 @@ def _recorded(
             Person(user_id=ident(member(item, "user_id", "previous")), wa_id=phone),
             Person(user_id=ident(member(item, "user_id", "current")), wa_id=phone),
         )
-    return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink)
+    group = _group_name(item) if field in _GROUP_FIELDS else None
+    return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink, group)
+
+
+def _group_name(item: Raw) -> GroupName | None:
+    """The subject of a group that was made, or that got another one."""
+    told = item.get("group_subject")
+    changed = isinstance(told, dict) and told.get("update_successful") is True
+    subject = member(told, "text") if changed else item.get("subject")
+    name = whatsapp.short(subject, whatsapp.NAME_LENGTH)
+    group = ident(item.get("group_id"))
+    return GroupName(group, name) if group and name else None
 
 
 def _relink(previous: Person, current: Person) -> Relink | None:

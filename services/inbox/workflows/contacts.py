@@ -16,7 +16,7 @@ from services.inbox.decisions.identity import (
     refreshed,
     shows,
 )
-from services.inbox.decisions.parsing import Relink
+from services.inbox.decisions.parsing import GroupName, Relink
 from services.inbox.decisions.views import Names, iso, label_view
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
@@ -95,7 +95,9 @@ class ContactResolver:
             if key is None:
                 continue
             found = known.get(key)
-            if found is not None and found.shown is not None and shows(found.shown, want.person):
+            # Who wrote in a group is shown by the message alone.
+            person = want.person if want.group_id is None else Person()
+            if found is not None and found.shown is not None and shows(found.shown, person):
                 contacts[position] = found.shown
             else:
                 unsettled.append(position)
@@ -208,6 +210,14 @@ class ContactResolver:
         ids = await self._contacts_of(keys)
         target = next(iter(ids.values()), contact.id)
         await self._refresh_one(target, relink.current)
+        await self._log.publish(found.publications)
+
+    async def name_group(self, tenant: str, group: GroupName) -> None:
+        """A group shows its subject as its contact's name, from the next message on."""
+        found = await self.resolve([Want(tenant, Person(), group.group_id)])
+        contact = found.contacts[0]
+        if contact is not None:
+            await self._refresh_one(contact.id, Person(name=group.name))
         await self._log.publish(found.publications)
 
     async def _refresh_one(self, contact_id: str, person: Person) -> None:

@@ -140,6 +140,8 @@ class Intake:
         for change in recorded:
             if change.relink is not None:
                 await self._resolver.relink(change.tenant, change.relink)
+            if change.group is not None:
+                await self._resolver.name_group(change.tenant, change.group)
         await self._follow(recorded)
         if recorded:
             self._count(Counter(recorded=len(recorded)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.inbox.decisions.parsing import GroupName
 from services.inbox.model.items import Person
 from services.inbox.workflows.contacts import Want
 from shared.contracts.envelope import Envelope, timestamp
@@ -78,3 +79,16 @@ async def test_regression_a_status_changes_no_message_of_another_tenant(world: W
 
     (message,) = await pod.inbox.messages.look_up([message_id], [])
     assert message.facts is None
+
+
+async def test_group_is_shown_by_its_subject_whoever_writes(world: World):
+    resolver = world.pod().inbox.resolver
+    await resolver.name_group(world.tenant, GroupName("G1", "Neighbours"))
+    await resolver.name_group(world.tenant, GroupName("G1", "Street"))
+
+    found = await resolver.resolve([Want(world.tenant, Person("US.1", name="Luz"), "G1")])
+
+    (contact,) = found.contacts
+    assert contact is not None
+    assert (contact.name, contact.user_id) == ("Street", None)
+    assert found.publications == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.inbox.decisions.parsing import Parsed, Recorded, parse
+from services.inbox.decisions.parsing import GroupName, Parsed, Recorded, parse
 from services.inbox.model.items import EditFact, Fact, Incoming, ReactionFact, StatusFact
 from shared.contracts.inbound import InboundType
 from shared.ids import IdHasher
@@ -181,3 +181,36 @@ def test_regression_item_that_says_nothing_is_recorded_and_parks_nobody(
 
     assert isinstance(found, Recorded)
     assert (found.id, found.number_id, found.field) == ("ce", "n", "messages")
+
+
+@pytest.mark.parametrize(
+    ("field", "item", "expected"),
+    [
+        pytest.param(
+            "group_lifecycle_update",
+            {"group_id": "G1", "type": "group_create", "subject": "Neighbours"},
+            GroupName("G1", "Neighbours"),
+            id="made",
+        ),
+        pytest.param(
+            "group_settings_update",
+            {"group_id": "G1", "group_subject": {"text": "Street", "update_successful": True}},
+            GroupName("G1", "Street"),
+            id="renamed",
+        ),
+        pytest.param(
+            "group_settings_update",
+            {"group_id": "G1", "group_subject": {"text": "Street", "update_successful": False}},
+            None,
+            id="not-renamed",
+        ),
+        pytest.param("account_update", {"group_id": "G1", "subject": "x"}, None, id="no-group"),
+    ],
+)
+def test_group_is_called_by_its_subject(field: str, item: dict[str, Any], expected: object):
+    value = {"item": item, "field": field, "number_id": "n"}
+
+    found = parse(InboundType.CHANGE, "acme", "ce", value, AT, IDS)
+
+    assert isinstance(found, Recorded)
+    assert found.group == expected
