@@ -246,6 +246,33 @@ def _sight(filters: Filters, viewer: Viewer) -> Query | None:
     return query
 
 
+def counted(query: Query) -> list[tuple[int, str, Query]]:
+    """Counts whose sum is that of a list's rows: sign, index, query. Each by its index alone.
+
+    An index does not tell a chat without team from one that has no such member, so that those
+    without are what is left of all.
+    """
+    teams = query.get("team")
+    if not isinstance(teams, dict):
+        return [(1, _count_index(query), query)]
+    base = {name: value for name, value in query.items() if name != "team"}
+    parts = [(1, base), (-1, {**base, "team": {"$gt": ""}})]
+    own = [each for each in teams["$in"] if each is not None]
+    if own:
+        parts.append((1, {**base, "team": {"$in": own}}))
+    return [(sign, _count_index(part), part) for sign, part in parts]
+
+
+def _count_index(query: Query) -> str:
+    if "snoozed_until" in query:
+        return "asleep"
+    if "has_unread" in query:
+        return "has_unread"
+    if "team" in query:
+        return "queue_waiting"
+    return "mine_activity" if "assignee" in query else "all_activity"
+
+
 def sight_query(viewer: Viewer) -> Query:
     """All that somebody sees, as `lifecycle.sees` says of one."""
     query: Query = {"tenant": viewer.tenant, "deleted": False}

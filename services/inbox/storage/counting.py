@@ -14,18 +14,19 @@ class CountStore:
     def __init__(self, database: Database) -> None:
         self._conversations = database[CONVERSATIONS]
 
-    async def count(self, query: Document) -> int:
+    async def count(self, query: Document, index: str) -> int:
         """Those of a query."""
         with transient_errors():
-            return int(await self._conversations.count_documents(query))
+            return int(await self._conversations.count_documents(query, hint=index))
 
     async def made(self, tenant: str, span: Document) -> int:
         """Those that were made in a span of time, whatever became of them."""
-        return await self.count({"tenant": tenant, "created_at": span})
+        return await self.count({"tenant": tenant, "created_at": span}, "created")
 
     async def deleted(self, tenant: str, span: Document) -> int:
         """Those that were deleted in a span of time: a tombstone changes no more."""
-        return await self.count({"tenant": tenant, "deleted": True, "updated_at": span})
+        query = {"tenant": tenant, "deleted": True, "updated_at": span}
+        return await self.count(query, "tombstones")
 
 
 def since(moment: datetime) -> Document:

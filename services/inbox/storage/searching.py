@@ -19,7 +19,7 @@ from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_err
 OF_CONVERSATION = "of_conversation_by_time"
 WALKED = 4000
 """Messages of a few conversations that are looked at for a page."""
-_ORDER = [("at", -1), ("_id", -1)]
+ORDER = [("at", -1), ("_id", -1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class SearchStore:
         with transient_errors():
             docs = await (
                 self._search.find(search_query(tenant, words, after), {"conversation": 1, "at": 1})
-                .sort(_ORDER)
+                .sort(ORDER)
                 .hint(WORDS)
                 .limit(limit)
                 .max_time_ms(LIST_MS)
@@ -121,19 +121,28 @@ class SearchStore:
         limit: int,
     ) -> Walked:
         """The same of a few conversations: down their messages, at most `WALKED` of them."""
-        steps = walking_steps(tenant, words, within, after, limit)
+        query = within_query(tenant, within, after)
         with transient_errors():
-            docs = await self._search.aggregate(
-                steps, hint=OF_CONVERSATION, maxTimeMS=LIST_MS
-            ).to_list(None)
-            if len(docs) == limit:
-                return Walked([_hit(doc) for doc in docs], None)
-            last = await self._search.aggregate(
-                [*steps[:2], {"$skip": WALKED - 1}, {"$limit": 1}, {"$project": {"at": 1}}],
-                hint=OF_CONVERSATION,
-                maxTimeMS=LIST_MS,
-            ).to_list(None)
-        return Walked([_hit(doc) for doc in docs], *((doc["at"], doc["_id"]) for doc in last))
+            # By the index alone.
+            last = await (
+                self._search.find(query, {"at": 1})
+                .sort(ORDER)
+                .hint(OF_CONVERSATION)
+                .skip(WALKED - 1)
+                .limit(1)
+                .max_time_ms(LIST_MS)
+                .to_list(None)
+            )
+            until = (last[0]["at"], last[0]["_id"]) if last else None
+            docs = await (
+                self._search.find(having(query, words, until), {"conversation": 1, "at": 1})
+                .sort(ORDER)
+                .hint(OF_CONVERSATION)
+                .limit(limit)
+                .max_time_ms(LIST_MS)
+                .to_list(None)
+            )
+        return Walked([_hit(doc) for doc in docs], until)
 
     async def messages(self, tenant: str, ids: Collection[str]) -> dict[str, Message]:
         """The messages themselves, by id."""
@@ -150,23 +159,18 @@ def search_query(tenant: str, words: Sequence[str], after: Place | None) -> Docu
     return _beyond(query, after)
 
 
-def walking_steps(
-    tenant: str,
-    words: Sequence[str],
-    within: Collection[str],
-    after: Place | None,
-    limit: int,
-) -> list[Document]:
-    """The conversations' messages merged in their order, then the words."""
-    query: Document = {"tenant": tenant, "conversation": {"$in": sorted(within)}}
-    return [
-        {"$match": _beyond(query, after)},
-        {"$sort": dict(_ORDER)},
-        {"$limit": WALKED},
-        {"$match": {"$and": [{"words": word} for word in words]}},
-        {"$limit": limit},
-        {"$project": {"conversation": 1, "at": 1}},
-    ]
+def within_query(tenant: str, within: Collection[str], after: Place | None) -> Document:
+    """All messages of some conversations, whose scans MongoDB merges in their order."""
+    return _beyond({"tenant": tenant, "conversation": {"$in": sorted(within)}}, after)
+
+
+def having(query: Document, words: Sequence[str], until: Place | None) -> Document:
+    """Those of them with all the words, up to a place."""
+    clauses: list[Document] = [{"words": word} for word in words]
+    if until is not None:
+        at, last = until
+        clauses += [{"at": {"$gte": at}}, {"$nor": [{"at": at, "_id": {"$lt": last}}]}]
+    return {**query, "$and": [*query.get("$and", ()), *clauses]}
 
 
 def _beyond(query: Document, after: Place | None) -> Document:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.inbox.decisions.lifecycle import Refusal, Viewer
-from services.inbox.decisions.listing import SNOOZABLE, Filters, Scope, select
+from services.inbox.decisions.listing import SNOOZABLE, Filters, Scope, counted, select
 from services.inbox.storage.counting import CountStore, before, between, since
 from shared.contracts.views import Status
 
@@ -79,7 +79,9 @@ class Counting:
         selection = select(filters, viewer, None, self._clock())
         if selection is None or isinstance(selection, Refusal):
             return 0
-        return await self._store.count(selection.query)
+        parts = counted(selection.query)
+        numbers = await asyncio.gather(*(self._store.count(query, at) for _, at, query in parts))
+        return max(0, sum(sign * n for (sign, _, _), n in zip(parts, numbers, strict=True)))
 
     # -- all of a tenant
 
