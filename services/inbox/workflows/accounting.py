@@ -40,7 +40,8 @@ class Accounting:
         self.store = store
         self._faults = faults or NoFaults()
         self._notes: dict[tuple[int, int], _Note] = {}
-        self._counted: dict[tuple[str, int, str, int], list[tuple[int, Outcome | None]]] = {}
+        # By lane and offset: what could not be kept when its partition went may come back with it.
+        self._counted: dict[tuple[str, int, str, int], dict[int, Outcome | None]] = {}
         self._refused: dict[str, Refusal] = {}
         self._writing = asyncio.Lock()
 
@@ -65,7 +66,9 @@ class Accounting:
             tenant = PLATFORM if noted is None else noted.tenant
             outcome = None if noted is None else noted.outcome
             lane = (tenant, record.timestamp_ms // _DAY_MS, record.topic, record.partition)
-            self._counted.setdefault(lane, []).append((record.offset, outcome))
+            self._counted.setdefault(lane, {})[record.offset] = outcome
+            if self._refused:
+                self._refused.pop(Place.of(record).id, None)
             if noted is not None and noted.outcome in REFUSED:
                 place = Place.of(record)
                 self._refused[place.id] = Refusal(
@@ -77,7 +80,7 @@ class Accounting:
     async def keep(self) -> None:
         """Writes what was settled; on an error all of it stays for the next time."""
         async with self._writing:
-            taken = {lane: tuple(counted) for lane, counted in self._counted.items()}
+            taken = {lane: tuple(sorted(each.items())) for lane, each in self._counted.items()}
             refused = list(self._refused.values())
             if not taken:
                 return
@@ -89,13 +92,15 @@ class Accounting:
             await self.store.add(runs, refused)
             await self._faults.reach("counted")
             for lane, records in taken.items():
-                left = self._counted[lane][len(records) :]
-                if left:
-                    self._counted[lane] = left
-                else:
+                counted = self._counted[lane]
+                for offset, outcome in records:
+                    if counted[offset] is outcome:
+                        del counted[offset]
+                if not counted:
                     del self._counted[lane]
             for each in refused:
-                self._refused.pop(each.place.id, None)
+                if self._refused.get(each.place.id) is each:
+                    del self._refused[each.place.id]
 
     async def released(self, record: InRecord) -> None:
         """What was parked is taken: counted as such if it is not counted yet, else corrected."""
@@ -108,9 +113,8 @@ class Accounting:
                 await self.store.release(place, noted.outcome)
                 return
             day = record.timestamp_ms // _DAY_MS
-            counted = self._counted[noted.tenant, day, record.topic, record.partition]
-            at = next(at for at, each in enumerate(counted) if each[0] == record.offset)
-            counted[at] = (record.offset, noted.outcome)
+            lane = (noted.tenant, day, record.topic, record.partition)
+            self._counted[lane][record.offset] = noted.outcome
 
 
 def _day(number: int) -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -126,6 +127,24 @@ async def test_repeats_after_crashes_count_each_record_once(world: World):
             }
         ),
     )
+    assert await ledger.differences() == set()
+
+
+async def test_what_could_not_be_kept_and_comes_again_counts_once(world: World):
+    """The partition went away while MongoDB was, and came back to the same process."""
+    ledger, pod = Ledger(world), world.pod()
+    records = await ledger.came(*(world.message(f"m{number}") for number in range(4)))
+    accounting = pod.inbox.accounting
+    await pod.inbox.intake.handle(records[:3])
+    accounting.set_aside(records[1], parked=True)
+    accounting.settled(records[:3])
+    stop = pod.script.hold("counting")
+    keeping = asyncio.create_task(accounting.keep())
+    await stop.reached()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await pod.account(*records[1:])
+    assert await ledger.counted() == (4, Counter({Outcome.MESSAGE: 4}))
     assert await ledger.differences() == set()
 
 
