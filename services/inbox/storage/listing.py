@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,9 +28,9 @@ from shared.mongo.client import Collection, Database, Document, transient_errors
 
 CANDIDATES = 1000
 """Contacts, and messages, that have the words; more are come across by walking."""
-TRIED = 3
+TRIED = 2
 """Words of which one may be rare."""
-WALKED, READ = 20_000, 4000
+WALKED, READ = 20_000, 2000
 """Rows that are looked at for rare filters, and for words, before a page is given as it is."""
 PATIENCE_MS = 1000
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -167,8 +168,10 @@ class ListStore:
     async def _found(self, selection: Selection, it: Sought) -> list[Row] | None:
         """The rows that have the words; None: too many have."""
         tenant = selection.query["tenant"]
-        contacts = await self._few(self._contacts, tenant, it.words, "_id")
-        said = await self._few(self._search, tenant, it.words, "conversation")
+        contacts, said = await asyncio.gather(
+            self._few(self._contacts, tenant, it.words, "_id"),
+            self._few(self._search, tenant, it.words, "conversation"),
+        )
         if contacts is None or said is None:
             return None
         for end in phone_ends(it):
@@ -187,19 +190,24 @@ class ListStore:
         self, collection: Collection, tenant: str, words: Sequence[str], member: str
     ) -> set[str] | None:
         """What has all the words; None where each of them is in many."""
-        members = {member: 1, "words": 1} if len(words) > 1 else {member: 1}
         for word in words[:TRIED]:
             with transient_errors():
                 docs = await (
-                    collection.find(kept_query(tenant, word), members)
+                    collection.find(kept_query(tenant, word), {member: 1})
                     .hint(WORDS)
                     .limit(CANDIDATES + 1)
                     .max_time_ms(LIST_MS)
                     .to_list(None)
                 )
-            if len(docs) <= CANDIDATES:
-                rest = [each for each in words if each != word]
-                return {doc[member] for doc in docs if has_words(doc.get("words", ()), rest)}
+                if len(docs) > CANDIDATES:
+                    continue
+                if len(words) > 1:
+                    ids = [doc["_id"] for doc in docs]
+                    found = collection.find({"_id": {"$in": ids}}, {member: 1, "words": 1})
+                    docs = [
+                        doc for doc in await found.to_list(None) if has_words(doc["words"], words)
+                    ]
+            return {doc[member] for doc in docs}
         return None
 
 

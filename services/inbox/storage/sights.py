@@ -25,7 +25,9 @@ class SightStore:
         self._conversations = database[CONVERSATIONS]
 
     async def seen(self, viewer: Viewer, ids: Collection[str]) -> set[str]:
-        """Those of the conversations that the viewer sees now."""
+        """Those of the conversations that the viewer sees now, with a supervisor's deleted ones."""
+        if viewer.supervises:
+            return set(ids)
         query = {"_id": {"$in": sorted(ids)}, **sight_query(viewer)}
         with transient_errors():
             docs = await self._conversations.find(query, {"_id": 1}).hint("_id_").to_list(None)
