@@ -81,7 +81,7 @@ async def measure(load: Load, stack: Addresses, folder: Path) -> Result:
     name = f"b{secrets.token_hex(5)}"
     async with delivery_rig(stack, name, folder, ATRIO_DELIVERY_RATE="1000") as rig:
         await rig.control("PUT", f"/numbers/{PHONE_NUMBER_ID}", {"throughput": "HIGH"})
-        await rig.control("PATCH", "/limits", {"throughput": True})
+        await rig.control("PATCH", "/limits", {"throughput": not load.floor})
         pod = await (rig.start("tests.bench.delivery_floor") if load.floor else rig.start_pod())
         processors = Processors(
             {"floor" if load.floor else "delivery": pod.pid} | listeners(_servers(stack))

@@ -276,6 +276,7 @@ _HOW_TO_READ = """\
   same server without an application.
 
 `make bench ARGS="--only chain --seconds 20"` runs a part; `--help` tells the rest.
+What goes out: [sending.md](sending.md).
 """
 
 
