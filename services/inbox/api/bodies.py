@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from services.inbox.model.errors import invalid
 
@@ -46,6 +47,15 @@ class Body(BaseModel):
     """A request body: members that are not known are refused."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+def require_one(body: BaseModel, first: str, second: str) -> None:
+    """For validators: exactly one of two members. The error names the one that is wrong."""
+    given = [getattr(body, name) is not None for name in (first, second)]
+    if not any(given):
+        raise PydanticCustomError("missing", "one of both", {"member": first})
+    if all(given):
+        raise PydanticCustomError("one_of_both", "one of both", {"member": second})
 
 
 class Items(BaseModel, Generic[T]):

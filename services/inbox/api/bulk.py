@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, assert_never
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, model_validator
 
-from services.inbox.api.bodies import Body, EntityId
+from services.inbox.api.bodies import Body, EntityId, require_one
 from services.inbox.api.conversations import Note, as_json
 from services.inbox.api.notes import Until
 from services.inbox.api.problems import CODES, responses
@@ -49,8 +49,7 @@ class BulkTransfer(_Bulk):
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.agent_id is None) == (self.team_id is None):
-            raise ValueError("one of agent_id and team_id")
+        require_one(self, "agent_id", "team_id")
         return self
 
 

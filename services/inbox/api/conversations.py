@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from services.inbox.api.bodies import Body, Cursor, EntityId, Limit
+from services.inbox.api.bodies import Body, Cursor, EntityId, Limit, require_one
 from services.inbox.api.etags import IfMatch, IfNoneMatch, etag_of, is_held, versions_of
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
@@ -66,8 +66,7 @@ class Transfer(Action):
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.agent_id is None) == (self.team_id is None):
-            raise ValueError("one of agent_id and team_id")
+        require_one(self, "agent_id", "team_id")
         return self
 
 

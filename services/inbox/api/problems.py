@@ -93,6 +93,7 @@ _FIELD_CODES: Final = {
     "less_than_equal": "too_large",
     "enum": "not_allowed",
     "literal_error": "not_allowed",
+    "one_of_both": "not_allowed",
 }
 _LIMITS: Final = ("min_length", "max_length", "ge", "le")
 
@@ -191,6 +192,8 @@ def field_problems(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             location = []
         elif location and location[0] in {"body", "query", "path", "header"}:
             location = location[1:]
+        if isinstance(member := error.get("ctx", {}).get("member"), str):
+            location.append(member)
         one: dict[str, Any] = {
             "field": ".".join(location).encode(errors="replace").decode()[:200],
             "code": _FIELD_CODES.get(error["type"], "invalid"),

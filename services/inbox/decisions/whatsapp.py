@@ -277,7 +277,7 @@ def _unsupported(kind: str, item: Raw, extra: Raw) -> Body:
 def failure(item: Raw) -> SendFailure | None:
     """The first error of a status, in any of its three shapes."""
     errors = item.get("errors")
-    first = mapping(errors[0]) if isinstance(errors, list) and errors else {}
+    first = mapping(errors[0] if isinstance(errors, list) and errors else errors)
     if not first:
         return None
     return SendFailure(

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from services.inbox.api.bodies import from_cursor, to_cursor
-from services.inbox.api.problems import CODES, problem, responses
+from services.inbox.api.conversations import Transfer
+from services.inbox.api.problems import CODES, field_problems, problem, responses
 from services.inbox.model.errors import RefusedError
 
 INBOX = Path(__file__).parents[4] / "services" / "inbox"
@@ -73,3 +75,21 @@ def test_a_cursor_comes_back_as_it_went_out() -> None:
 def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
     with pytest.raises(RefusedError, match="validation"):
         from_cursor(cursor)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param({}, {"field": "agent_id", "code": "required"}, id="neither"),
+        pytest.param(
+            {"agent_id": "a1", "team_id": "b2"},
+            {"field": "team_id", "code": "not_allowed"},
+            id="both",
+        ),
+    ],
+)
+def test_regression_one_of_two_members_is_named(body: dict[str, str], expected: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Transfer.model_validate(body)
+
+    assert field_problems(refused.value.errors()) == [expected]
