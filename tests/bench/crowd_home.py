@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import psutil
 import pymongo
 import pymongo.errors
 from bson import json_util
@@ -31,7 +32,7 @@ from pydantic import SecretStr
 
 from deploy.local.home import ROOT, Home
 from deploy.local.ports import INFRASTRUCTURE
-from deploy.local.processes import free_port
+from deploy.local.processes import free_port, running_pid
 from deploy.local.stack import shut_down
 from services.inbox.settings import InboxSettings
 from services.inbox.storage.contacts import CONTACTS
@@ -42,7 +43,7 @@ from tests.bench.crowd import BATCH, Batch, Crowd, Tenant
 from tests.support.stack import Addresses, local
 
 HOME: Final = Path(tempfile.gettempdir()) / "atrio-bench-lists"
-CACHE_GB: Final = 4
+CACHE_GB: Final = 6
 AGENTS: Final = 20
 READY_SECONDS: Final = 1800
 """The first start after filling builds the indexes."""
@@ -70,6 +71,12 @@ def stack(*, afresh: bool, keep: bool) -> Iterator[Addresses]:
         finally:
             if not keep:
                 shut_down(Home(HOME), INFRASTRUCTURE)
+
+
+def servers() -> list[psutil.Process]:
+    """The stack's processes."""
+    pids = (running_pid(Home(HOME).pid_file(name)) for name in INFRASTRUCTURE)
+    return [psutil.Process(pid) for pid in pids if pid]
 
 
 def warm(settings: InboxSettings) -> None:

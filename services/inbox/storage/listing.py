@@ -26,7 +26,7 @@ from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.entries import CONVERSATIONS
 from shared.mongo.client import Collection, Database, Document, transient_errors
 
-CANDIDATES = 1000
+CANDIDATES = 300
 """Contacts, and messages, that have the words; more are come across by walking."""
 TRIED = 2
 """Words of which one may be rare."""
