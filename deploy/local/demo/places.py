@@ -56,3 +56,13 @@ class Places:
     def graph_is_elsewhere(self) -> bool:
         """Whether the fake Graph's command line must be told the address."""
         return self.graph != f"http://127.0.0.1:{DEFAULTS['graph']}"
+
+    @property
+    def elsewhere(self) -> str:
+        """What a command of the demo's must be given, in front of it, to find these addresses."""
+        found = (("inbox", self.inbox), ("notifier", self.notifier))
+        return "".join(
+            f"ATRIO_{name.upper()}_URL={url} "
+            for name, url in found
+            if url != f"http://127.0.0.1:{DEFAULTS[name]}"
+        )

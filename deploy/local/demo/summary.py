@@ -64,7 +64,10 @@ def _commands(places: Places) -> list[tuple[str, str]]:
     )
     waiting = f"{places.inbox}/v1/conversations?view=on_hold"
     return [
-        ("watch what Ana receives (Ctrl-C ends it)", f"{PYTHON} -m deploy.local.demo watch {ANA}"),
+        (
+            "watch what Ana receives (Ctrl-C ends it)",
+            f"{places.elsewhere}{PYTHON} -m deploy.local.demo watch {ANA}",
+        ),
         (
             "in a second terminal, write as a customer",
             f"{graph} inbound '¿Hay alguien ahí?' --from 34600000222 --name Marta",

@@ -1,12 +1,16 @@
 import base64
+import io
 import shlex
 import stat
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from deploy.local import kafka, mongod, redis, services
 from deploy.local.__main__ import main
+from deploy.local.demo.places import Places
+from deploy.local.demo.summary import print_summary
 from deploy.local.errors import LocalStackError
 from deploy.local.home import Home, cache_folder
 from deploy.local.ports import DEFAULTS, NAMES, Ports
@@ -159,3 +163,26 @@ def test_a_shell_is_given_what_the_services_are_handed(stack: Stack):
     assert given["ATRIO_KAFKA_SERVERS"] == stack.kafka_servers
     assert given["ATRIO_MASTER_KEY"] == services.environment(stack, {})["ATRIO_MASTER_KEY"]
     assert "LANG" not in given
+
+
+@pytest.mark.parametrize(
+    ("environment", "watch"),
+    [
+        pytest.param({}, ".venv/bin/python -m deploy.local.demo watch", id="default-ports"),
+        pytest.param(
+            {"ATRIO_INBOX_PORT": "18082", "ATRIO_NOTIFIER_PORT": "18083"},
+            "ATRIO_INBOX_URL=http://127.0.0.1:18082 ATRIO_NOTIFIER_URL=http://127.0.0.1:18083 "
+            ".venv/bin/python -m deploy.local.demo watch",
+            id="other-ports",
+        ),
+    ],
+)
+def test_regression_the_demos_commands_work_in_another_terminal(
+    tmp_path: Path, environment: dict[str, str], watch: str
+):
+    out = io.StringIO()
+    places = Places.from_environment(environment)
+
+    print_summary(places, Home(tmp_path), Console(file=out, width=300))
+
+    assert any(line.startswith(watch) for line in out.getvalue().splitlines())
