@@ -30,6 +30,7 @@ from shared.contracts.inbound import (
     QuarantineReason,
 )
 from shared.contracts.topics import (
+    ACCOUNT_EVENTS,
     AGENT_EVENTS,
     ALL,
     CONTACT_EVENTS,
@@ -83,6 +84,8 @@ def topic_of(kind: str) -> Topic:
             return CONTACT_EVENTS
         case "agent":
             return AGENT_EVENTS
+        case "account":
+            return ACCOUNT_EVENTS
         case _:
             raise ValueError(kind)
 

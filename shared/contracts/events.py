@@ -49,6 +49,7 @@ class EventType(StrEnum):
     CONTACT_UNBLOCKED = "contact.unblocked"
     AGENT_PRESENCE = "agent.presence"
     AGENT_AVAILABILITY = "agent.availability"
+    ACCOUNT_CHANGED = "account.changed"
 
 
 class By(StrEnum):
@@ -118,6 +119,33 @@ class AgentAvailability(Payload):
     agent_id: str
     available: bool
     at: Time
+
+
+class TemplateName(Payload):
+    """A message template, as Meta names it."""
+
+    id: str | None
+    name: str | None
+    language: str | None
+
+
+class AccountChanged(Payload):
+    """`account.changed`: Meta told something of an account, a number, a template or a contact.
+
+    `field` is the webhook's field; `change` its word for what happened: an event, a decision, the
+    new quality or category, `stop` or `resume` of marketing; `details` the rest, as Meta put it.
+    Source: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks
+    """
+
+    id: str
+    at: Time
+    field: str
+    change: str | None
+    waba_id: str | None
+    number_id: str | None
+    contact_id: str | None
+    template: TemplateName | None
+    details: dict[str, Any]
 
 
 class DeliveryEventType(StrEnum):
@@ -256,6 +284,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     **{t.value: ContactEvent for t in EventType if t.value.startswith("contact.")},
     EventType.AGENT_PRESENCE.value: AgentPresence,
     EventType.AGENT_AVAILABILITY.value: AgentAvailability,
+    EventType.ACCOUNT_CHANGED.value: AccountChanged,
     DeliveryEventType.SEND_ACCEPTED.value: SendOutcome,
     DeliveryEventType.SEND_FAILED.value: SendOutcome,
     DeliveryEventType.SEND_UNKNOWN.value: SendOutcome,

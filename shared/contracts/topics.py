@@ -140,6 +140,16 @@ CONTACT_EVENTS = Topic(
     retention=timedelta(days=30),
     about="Changes of contacts, by the contact's own version.",
 )
+ACCOUNT_EVENTS = Topic(
+    base="account.events.v1",
+    key="tenant + account",
+    owner=("inbox",),
+    readers=("anybody",),
+    visibility=Visibility.PUBLIC,
+    personal_data=PersonalData.NONE,
+    retention=timedelta(days=30),
+    about="What Meta tells of accounts, numbers and templates, and of what contacts want.",
+)
 DIRECTORY = Topic(
     base="directory.v1",
     key="tenant + entity id",
@@ -174,6 +184,7 @@ ALL: tuple[Topic, ...] = (
     DELIVERY_EVENTS,
     AGENT_EVENTS,
     CONTACT_EVENTS,
+    ACCOUNT_EVENTS,
     DIRECTORY,
     CREDENTIALS,
 )

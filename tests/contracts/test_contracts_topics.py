@@ -23,6 +23,7 @@ DESIGN = {
     "delivery.events.v1": (INTERNAL, 14, {"delivery"}, PersonalData.IDENTIFIERS),
     "agent.events.v1": (PUBLIC, 7, {"notifier", "inbox"}, PersonalData.NONE),
     "contact.events.v1": (PUBLIC, 30, {"inbox"}, PersonalData.NAMES),
+    "account.events.v1": (PUBLIC, 30, {"inbox"}, PersonalData.NONE),
     "directory.v1": (INTERNAL, None, {"inbox"}, PersonalData.NAMES),
     "credentials.v1": (INTERNAL, None, {"inbox"}, PersonalData.SECRETS),
 }
@@ -34,6 +35,7 @@ READERS = {
     "delivery.events.v1": {"inbox"},
     "agent.events.v1": {"routing", "notifier", "inbox"},
     "contact.events.v1": {"notifier", "anybody"},
+    "account.events.v1": {"anybody"},
     "credentials.v1": {"ingest", "delivery"},
 }
 KEYS = {
@@ -44,6 +46,7 @@ KEYS = {
     "delivery.events.v1": "conversation id (or number)",
     "agent.events.v1": "agent id",
     "contact.events.v1": "contact id",
+    "account.events.v1": "tenant + account",
     "directory.v1": "tenant + entity id",
     "credentials.v1": "number id",
 }

@@ -1,16 +1,14 @@
 """The audit trail, for the tenant's admin."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel
 
-from services.inbox.api.bodies import Cursor, Items, Limit, from_cursor, to_cursor
+from services.inbox.api.bodies import Cursor, Items, Limit, of_moment, to_moment
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson
 from services.inbox.model.audit import AuditRecord
-from services.inbox.model.errors import invalid
 from services.inbox.storage.audit import AuditQuery, AuditStore
 from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.base import Time
@@ -84,28 +82,10 @@ def router(store: AuditStore, view: DirectoryView) -> APIRouter:
     ) -> Items[AuditView]:
         """The latest first; `from` is part of it, `to` is not."""
         query = AuditQuery(actor, action, since, until)
-        page = await store.page(person.tenant, query, after=_position(cursor), limit=limit)
+        page = await store.page(person.tenant, query, after=to_moment(cursor), limit=limit)
         return Items(
             items=[AuditView.of(record, view) for record in page.items],
-            next_cursor=None if page.after is None else _cursor(*page.after),
+            next_cursor=None if page.after is None else of_moment(*page.after),
         )
 
     return routes
-
-
-def _cursor(at: datetime, record_id: str) -> str | None:
-    return to_cursor(f"{at.astimezone(UTC).isoformat()} {record_id}")
-
-
-def _position(cursor: str | None) -> tuple[datetime, str] | None:
-    text = from_cursor(cursor)
-    if text is None:
-        return None
-    at, _, record_id = text.partition(" ")
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError as bad:
-        raise invalid("cursor", "invalid") from bad
-    if moment.tzinfo is None:
-        raise invalid("cursor", "invalid")
-    return moment, record_id

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
@@ -82,6 +83,26 @@ def from_cursor(cursor: str | None) -> str | None:
         return base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as bad:
         raise invalid("cursor", "invalid") from bad
+
+
+def of_moment(at: datetime, record_id: str) -> str | None:
+    """The cursor behind a record of a list in the order of time."""
+    return to_cursor(f"{at.astimezone(UTC).isoformat()} {record_id}")
+
+
+def to_moment(cursor: str | None) -> tuple[datetime, str] | None:
+    """The time and the record of such a cursor. Refuses with `validation`."""
+    position = from_cursor(cursor)
+    if position is None:
+        return None
+    at, _, record_id = position.partition(" ")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as bad:
+        raise invalid("cursor", "invalid") from bad
+    if moment.tzinfo is None:
+        raise invalid("cursor", "invalid")
+    return moment, record_id
 
 
 def patch_of(body: BaseModel) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from faststream.kafka import KafkaBroker
 
 from services.inbox.app.foundation import Foundation, Part, Stopping, now
+from services.inbox.decisions.parsing import Recorded
 from services.inbox.handlers import subscribe_all
+from services.inbox.storage.accounts import AccountNewsStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.directory_view import DirectoryView
@@ -20,6 +22,7 @@ from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.tallies import TallyStore
 from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.accounting import Accounting
+from services.inbox.workflows.accounts import Accounts
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
@@ -92,6 +95,7 @@ class Conversations:
         )
         self.resolver = ContactResolver(self.identities, self.contacts, ids, clock, self.names)
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
+        self.accounts = Accounts(AccountNewsStore(database), view, self.identities, publisher)
         self.accounting = Accounting(TallyStore(database), faults)
         self.intake = self.intake_type(
             conversations=self.log,
@@ -103,7 +107,7 @@ class Conversations:
             changes=self.changes,
             ids=ids,
             count=self._count,
-            follow=self.templates.on_changes,
+            follow=self._follow,
             note=self.accounting.note,
             faults=faults,
         )
@@ -117,6 +121,10 @@ class Conversations:
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
         await self.intake.settle(publications)
+
+    async def _follow(self, changes: Sequence[Recorded]) -> None:
+        await self.templates.on_changes(changes)
+        await self.accounts.on_changes(changes)
 
     def _committed(self, won: int, lost: int) -> None:
         self._metrics.cas.labels("won").inc(won)
@@ -138,6 +146,7 @@ class Conversations:
             self.identities,
             self.parking,
             self.templates.store,
+            self.accounts.store,
             self.accounting.store,
         ):
             await store.ensure_indexes()

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.inbox.api import admin, audit, auth, ledger, me, numbers, platform, sessions, stream
+from services.inbox.api import (
+    accounts,
+    admin,
+    audit,
+    auth,
+    ledger,
+    me,
+    numbers,
+    platform,
+    sessions,
+    stream,
+)
 from services.inbox.api import (
     api_keys as api_key_routes,
 )
@@ -13,6 +24,7 @@ from services.inbox.app.foundation import Closing, Foundation, Part, Stopping, n
 from services.inbox.decisions.lockout import Counted, LockoutRule
 from services.inbox.decisions.signing import KeyRule
 from services.inbox.settings import InboxSettings
+from services.inbox.storage.accounts import AccountNewsStore
 from services.inbox.storage.api_keys import API_KEYS, ApiKeyStore
 from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
@@ -132,6 +144,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             platform.router(tenants, base.directory),
             platform.keys_router(keys, rotation),
             audit.router(trail, base.view),
+            accounts.router(AccountNewsStore(base.database)),
             ledger.router(LedgerStore(base.database, base.ids)),
         ),
         prepare=(prepare,),

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW
 from services.inbox.model.conversation import Conversation
+from services.inbox.storage.accounts import ACCOUNT_NEWS
 from services.inbox.storage.api_keys import API_KEYS
 from services.inbox.storage.audit import AUDIT
 from services.inbox.storage.catalogue import CATALOGUE
@@ -32,6 +33,7 @@ _ON_HOLD = {"status": Status.ON_HOLD.value}
 _CLOSED = {"status": Status.CLOSED.value}
 _ACTIVE = [Status.BOT.value, Status.ON_HOLD.value, Status.OPEN.value]
 _OF_TENANT = (
+    ACCOUNT_NEWS,
     AUDIT,
     SESSIONS,
     MESSAGES,

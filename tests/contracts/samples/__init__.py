@@ -7,6 +7,8 @@ holds never goes away within a version.
 
 from __future__ import annotations
 
+from services.inbox.model.accounts import AccountNews
+from services.inbox.workflows.accounts import record_of as account_record
 from services.inbox.workflows.resuming import resume_command
 from services.inbox.workflows.templates import sync_command
 from shared.contracts.records import OutRecord
@@ -15,6 +17,19 @@ from tests.contracts.samples.delivery import AT, delivery_records
 from tests.contracts.samples.directory import agent_records, directory_records
 from tests.contracts.samples.ingest import inbound_records
 from tests.contracts.samples.routing import routing_records
+
+RESTRICTED = AccountNews(
+    id="news-1",
+    tenant="tenant-1",
+    at=AT,
+    field="account_update",
+    change="ACCOUNT_RESTRICTION",
+    waba_id="100000000000001",
+    number_id=None,
+    contact_id=None,
+    template=None,
+    details={"restriction_info": [{"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING"}]},
+)
 
 
 async def records() -> list[OutRecord]:
@@ -29,4 +44,5 @@ async def records() -> list[OutRecord]:
         *await delivery_records(),
         sync_command("tenant-1", "number-1", AT),
         resume_command("tenant-1", "number-1", AT, AT),
+        account_record(RESTRICTED),
     ]

@@ -12,7 +12,7 @@ import pytest
 from shared.contracts.envelope import Envelope, timestamp
 from shared.contracts.events import DeliveryEventType, NumberOutcome, TemplatesSynced
 from shared.contracts.records import OutRecord
-from shared.contracts.topics import DELIVERY_EVENTS, INBOUND, OUTBOUND
+from shared.contracts.topics import ACCOUNT_EVENTS, DELIVERY_EVENTS, INBOUND, OUTBOUND
 from shared.contracts.views import MessageError
 from tests.integration.inbox.conversations.office import Member, now, open_office
 from tests.integration.inbox.inbox_rig import Answer, TenantRig
@@ -91,6 +91,15 @@ async def test_a_stopped_number_shows_its_cause_until_it_goes_on(tenant: TenantR
     assert noted["actor"]["id"] == tenant.admin_id
     assert noted["target"] == {"kind": "number", "id": number["id"]}
     assert noted["before"] == {"sending": "limited", "cause": "spam_limit"}
+
+
+async def changed(tenant: TenantRig, field: str, waba: str, *, day: int = 1, **item: Any) -> None:
+    at = timestamp(T0.replace(day=day))
+    value = {"field": field, "item": item, "waba_id": waba, "received_at": at}
+    envelope = Envelope(uuid.uuid4().hex, "whatsapp.change", "ingest", at, tenant.id)
+    change = OutRecord(INBOUND, b"k", json.dumps(value).encode(), envelope.headers())
+    # As a consumer that died before its commit would see it: twice.
+    await tenant.inbox.service._base.publisher.publish([change, change])
 
 
 def template(name: str, **members: Any) -> dict[str, Any]:
@@ -201,15 +210,9 @@ async def test_templates_are_read_again_on_demand_and_when_meta_says_so(
     assert (await tenant.admin("POST", path.replace(number["id"], other["id"]))).status == 422
     assert (await tenant.admin("POST", path)).status == 202
 
-    item = {
-        "field": "message_template_status_update",
-        "item": {"event": "PAUSED", "message_template_id": 5},
-        "waba_id": waba,
-        "received_at": timestamp(T0),
-    }
-    envelope = Envelope(uuid.uuid4().hex, "whatsapp.change", "ingest", timestamp(T0), tenant.id)
-    change = OutRecord(INBOUND, b"k", json.dumps(item).encode(), envelope.headers())
-    await tenant.inbox.service._base.publisher.publish([change])
+    await changed(
+        tenant, "message_template_status_update", waba, event="PAUSED", message_template_id=5
+    )
 
     async with TopicReader(tenant.inbox.settings, OUTBOUND) as reader:
         await reader.until(lambda r: [key for key, _, _ in r.records].count(number["id"]) == 2)
@@ -217,3 +220,36 @@ async def test_templates_are_read_again_on_demand_and_when_meta_says_so(
     for value, headers in commands:
         assert json.loads(value or b"") == {"number_id": number["id"]}
         assert headers["ce_type"] == b"atrio.templates.sync.v1"
+
+
+async def test_what_meta_says_of_an_account_is_listed_and_told_once(tenant: TenantRig) -> None:
+    waba, phone = uuid.uuid4().hex, "+1 202-555-0100"
+    number = await tenant.number(waba_id=waba, display_phone_number=phone)
+    _, agent = await tenant.agent()
+    path = "/v1/admin/account-news"
+
+    await changed(tenant, "account_update", waba, event="DISABLED_UPDATE", ban_info={"a": 1})
+    quality = "phone_number_quality_update"
+    await changed(tenant, quality, waba, day=2, event="FLAGGED", display_phone_number="12025550100")
+    await changed(tenant, "history", waba, day=3, phase=0)
+
+    async def listed(query: str = "") -> list[tuple[str, str | None]]:
+        answer = await tenant.admin("GET", path + query)
+        assert answer.status == 200, answer.raw
+        return [(each["change"], each["number_id"]) for each in answer.body["items"]]
+
+    both = [("FLAGGED", number["id"]), ("DISABLED_UPDATE", None)]
+    await becomes(listed, lambda found: found == both)
+    assert await listed("?field=account_update") == both[1:]
+    assert await listed(f"?number={number['id']}") == both[:1]
+    page = (await tenant.admin("GET", f"{path}?limit=1")).body
+    assert await listed(f"?cursor={page['next_cursor']}") == both[1:]
+    assert (await tenant.admin("GET", f"{path}?cursor=x")).code == "validation"
+    assert (await agent("GET", path)).status == 403
+
+    key = f"{tenant.id}:{waba}"
+    async with TopicReader(tenant.inbox.settings, ACCOUNT_EVENTS) as reader:
+        await reader.until(lambda r: len(r.values(key)) == 2)
+    first, second = (json.loads(value or b"") for value in reader.values(key))
+    assert (first["change"], first["details"]) == ("DISABLED_UPDATE", {"ban_info": {"a": 1}})
+    assert (second["field"], second["number_id"]) == (quality, number["id"])
