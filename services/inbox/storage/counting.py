@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from services.inbox.decisions.listing import SNOOZABLE
 from services.inbox.storage.entries import CONVERSATIONS
 from shared.mongo.client import Database, Document, transient_errors
 
@@ -18,6 +19,17 @@ class CountStore:
         """Those of a query."""
         with transient_errors():
             return int(await self._conversations.count_documents(query, hint=index))
+
+    async def any_asleep(self, tenant: str, now: datetime) -> bool:
+        """Whether any is snoozed: mostly none is."""
+        query: Document = {
+            "tenant": tenant,
+            "status": {"$in": [each.value for each in SNOOZABLE]},
+            "snoozed_until": {"$gt": now},
+        }
+        with transient_errors():
+            found = await self._conversations.count_documents(query, hint="asleep", limit=1)
+        return bool(found)
 
     async def made(self, tenant: str, span: Document) -> int:
         """Those that were made in a span of time, whatever became of them."""

@@ -26,9 +26,9 @@ from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.entries import CONVERSATIONS
 from shared.mongo.client import Collection, Database, Document, transient_errors
 
-CANDIDATES = 300
+CANDIDATES = 700
 """Contacts, and messages, that have the words; more are come across by walking."""
-TRIED = 2
+TRIED = 3
 """Words of which one may be rare."""
 WALKED, READ = 20_000, 2000
 """Rows that are looked at for rare filters, and for words, before a page is given as it is."""
@@ -191,23 +191,21 @@ class ListStore:
     ) -> set[str] | None:
         """What has all the words; None where each of them is in many."""
         for word in words[:TRIED]:
+            query = kept_query(tenant, word)
             with transient_errors():
+                many = await collection.count_documents(query, hint=WORDS, limit=CANDIDATES + 1)
+                if many > CANDIDATES:
+                    continue
+                members = {member: 1, "words": 1} if len(words) > 1 else {member: 1}
                 docs = await (
-                    collection.find(kept_query(tenant, word), {member: 1})
+                    collection.find(query, members)
                     .hint(WORDS)
-                    .limit(CANDIDATES + 1)
+                    .limit(CANDIDATES)
                     .max_time_ms(LIST_MS)
                     .to_list(None)
                 )
-                if len(docs) > CANDIDATES:
-                    continue
-                if len(words) > 1:
-                    ids = [doc["_id"] for doc in docs]
-                    found = collection.find({"_id": {"$in": ids}}, {member: 1, "words": 1})
-                    docs = [
-                        doc for doc in await found.to_list(None) if has_words(doc["words"], words)
-                    ]
-            return {doc[member] for doc in docs}
+            rest = [each for each in words if each != word]
+            return {doc[member] for doc in docs if has_words(doc.get("words", ()), rest)}
         return None
 
 

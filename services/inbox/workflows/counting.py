@@ -8,7 +8,7 @@ long past is counted once and kept, and each call counts the last minutes alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -56,13 +56,12 @@ class Counting:
         ]
         rest = viewer.supervises
         asked = [
-            each
-            for each in (*everything, *unread, *asleep)
-            if each.view is not Status.CLOSED or not rest
+            each for each in (*everything, *unread) if each.view is not Status.CLOSED or not rest
         ]
         # What leaves a view while this counts was made before it: first the views, then the whole.
-        numbers = await asyncio.gather(*(self._count(each, viewer) for each in asked))
-        found = dict(zip(asked, numbers, strict=True))
+        found = await self._counted(asked, viewer)
+        if await self._store.any_asleep(viewer.tenant, self._clock()):
+            found |= await self._counted(asleep, viewer)
         if rest:
             there = sum(found[each] for each in everything if each in found)
             closed = Filters(Status.CLOSED, scope, snoozed=None)
@@ -72,8 +71,12 @@ class Counting:
             return max(0, found[filters] - found.get(replace(filters, snoozed=True), 0))
 
         named = {each.view.value: awake(each) for each in everything}
-        snoozed = sum(found[each] for each in asleep if each.unread is None)
+        snoozed = sum(found.get(each, 0) for each in asleep if each.unread is None)
         return {**named, "unread": sum(map(awake, unread)), "snoozed": snoozed}
+
+    async def _counted(self, asked: Sequence[Filters], viewer: Viewer) -> dict[Filters, int]:
+        numbers = await asyncio.gather(*(self._count(each, viewer) for each in asked))
+        return dict(zip(asked, numbers, strict=True))
 
     async def _count(self, filters: Filters, viewer: Viewer) -> int:
         selection = select(filters, viewer, None, self._clock())
