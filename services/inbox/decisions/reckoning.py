@@ -10,7 +10,7 @@ from enum import StrEnum
 from services.inbox.decisions.facts import apply_fact
 from services.inbox.decisions.parsing import Parsed, Recorded
 from services.inbox.model.conversation import Message
-from services.inbox.model.items import Fact, Incoming
+from services.inbox.model.items import Fact, Incoming, ReactionFact
 from services.inbox.model.tally import Lane, Outcome, Place, Refusal, Tally
 from shared.value import value
 
@@ -62,8 +62,15 @@ def found(parsed: Parsed | Recorded | None, source: str, stored: Evidence) -> Ou
     return Outcome.CHANGE if isinstance(parsed, Recorded) and stored.kept else Gap.LOST
 
 
-def _says(message: Message, fact: Fact) -> bool:
-    return message.deleted or apply_fact(message, fact.fact) is None
+def _says(message: Message, item: Fact) -> bool:
+    fact = item.fact
+    if message.deleted or apply_fact(message, fact) is None:
+        return True
+    if not isinstance(fact, ReactionFact):
+        return False
+    # In a contact's own chat it is the contact's, whoever the webhook names.
+    whose = [each for each in message.reactions if each.kind == fact.kind]
+    return len(whose) == 1 and not fact.stamp.after(whose[0].stamp)
 
 
 @value
@@ -111,7 +118,14 @@ class Reckoning:
             self._differences.append(Difference("not_counted", place.id))
         return counted
 
-    def take(self, lane: Lane, place: Place, outcome: Outcome | Gap, since: Refusal | None) -> None:
+    def take(
+        self,
+        lane: Lane,
+        place: Place,
+        outcome: Outcome | Gap,
+        since: Refusal | None,
+        kind: str = "",
+    ) -> None:
         """One counted record and what became of it; `since`: what it was refused for."""
         self.records += 1
         seen = self._seen.setdefault(lane, _Seen())
@@ -120,7 +134,7 @@ class Reckoning:
             case Gap.EXPIRED:
                 seen.expired += 1
             case Gap.LOST:
-                self._differences.append(Difference("lost", place.id))
+                self._differences.append(Difference("lost", place.id, kind))
             case Outcome():
                 if since is not None and since.now is outcome:
                     outcome = since.outcome  # as it was counted

@@ -10,7 +10,7 @@ import orjson
 
 from services.inbox.decisions.parsing import Parsed, Recorded, parse
 from services.inbox.decisions.reckoning import Difference, Evidence, Reckoning, found
-from services.inbox.model.items import Fact, Incoming
+from services.inbox.model.items import Fact, Incoming, StatusFact
 from services.inbox.model.tally import Lane, Outcome, Place, Refusal
 from services.inbox.storage.evidence import EvidenceStore
 from services.inbox.storage.messages import PENDING_KEPT, STUBS_KEPT
@@ -51,6 +51,21 @@ class _Read:
                 return item.refs
             case _:
                 return ()
+
+    @property
+    def kind(self) -> str:
+        """What was read, in a word."""
+        if isinstance(self.parsed, Recorded):
+            return self.parsed.field
+        match None if self.parsed is None else self.parsed.item:
+            case Incoming(origin=origin):
+                return f"message of {origin}"
+            case Fact(fact=StatusFact(name=name)):
+                return f"status {name}"
+            case Fact(fact=fact):
+                return type(fact).__name__
+            case _:
+                return "unreadable"
 
     @property
     def key(self) -> str | None:
@@ -153,7 +168,7 @@ class LedgerCheck:
                     parked=place in parked,
                 ),
             )
-            reckoning.take(read.lane, place, outcome, refusal)
+            reckoning.take(read.lane, place, outcome, refusal, read.kind)
 
 
 def _is_old(read: _Read, now: datetime) -> bool:

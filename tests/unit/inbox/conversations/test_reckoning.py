@@ -6,8 +6,8 @@ import pytest
 
 from services.inbox.decisions.parsing import Parsed, Recorded
 from services.inbox.decisions.reckoning import Evidence, Gap, Reckoning, found
-from services.inbox.model.conversation import AuthorRef, Message
-from services.inbox.model.items import Body, Fact, Incoming, Person, StatusFact
+from services.inbox.model.conversation import AuthorRef, Message, ReactionState, Stamp
+from services.inbox.model.items import Body, Fact, Incoming, Person, ReactionFact, StatusFact
 from services.inbox.model.tally import Lane, Outcome, Place, Refusal, Tally
 
 AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -16,6 +16,8 @@ PLACE = Place("inbound", 3, 7)
 LANE = Lane("t", AT.date(), "inbound", 3)
 INCOMING = Incoming("m", "w", AT, AT, Person(), Body("text", "x", None, {}), b"{}", "customer")
 STATUS = Fact("f", ("m",), StatusFact("read", AT))
+EARLIER, LATER = Stamp(AT, "a"), Stamp(AT, "z")
+REACTION = Fact("r", ("m",), ReactionFact("contact", "reactor", "x", Stamp(AT, "m")))
 CHANGE = Recorded("c", "t", None, "account_update", b"{}", AT)
 
 
@@ -77,6 +79,18 @@ def refusal(outcome: Outcome, now: Outcome | None = None) -> Refusal:
         ),
         pytest.param(
             STATUS, {"message": message(deleted=True)}, Outcome.FACT, id="a fact of what is erased"
+        ),
+        pytest.param(
+            REACTION,
+            {"message": message(reactions=(ReactionState("contact", "c", "x", LATER),))},
+            Outcome.FACT,
+            id="a reaction of the contact, by another name, before the last one",
+        ),
+        pytest.param(
+            REACTION,
+            {"message": message(reactions=(ReactionState("contact", "c", "x", EARLIER),))},
+            Gap.LOST,
+            id="a reaction that only an earlier one is there of",
         ),
         pytest.param(STATUS, {"kept": True}, Outcome.FACT, id="a fact that waits"),
         pytest.param(STATUS, {}, Gap.LOST, id="a fact of nothing"),
