@@ -326,6 +326,7 @@ class _Run:
             recording.breaches += screen.breaches
             self._outcome.counts.update({f"socket {k}": n for k, n in screen.counts.items()})
         recording.leftovers["parts that ended by themselves"] = len(self._system.dead())
+        recording.leftovers["the ledger that differs"] = await self._system.unaccounted()
         for desk in self._desks:
             self._outcome.counts.update(desk.counts)
         self._outcome.counts.update({f"again {k}": n for k, n in load.again.items()})

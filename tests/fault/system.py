@@ -95,6 +95,22 @@ class System:
         )
         return [name for name, ready in zip(ATRIO, states, strict=True) if not ready]
 
+    async def unaccounted(self) -> int:
+        """How many differences the operators' check finds between the ledger and the topic."""
+        check = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.inbox.ledger"),
+            env=services.environment(self.stack),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _ = await check.communicate()
+        lines = told.decode().splitlines()
+        if check.returncode not in {0, 1} or not lines:
+            raise RuntimeError(f"the ledger's check ended with {check.returncode}")
+        for line in lines:
+            self._tell(f"  ledger: {line}")
+        # "1200 records, 0 differences"
+        return int(lines[-1].split()[2])
+
     def dead(self) -> list[str]:
         """The parts that ended by themselves."""
         parts = (*INFRASTRUCTURE, "graph", *ATRIO)
