@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from services.inbox.model.contact import Contact
+from services.inbox.model.contact import ATTRIBUTES_KEPT, Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
 from shared.contracts.phones import digits_of, other_spellings, spelling_of
@@ -89,6 +89,27 @@ def shows(shown: ContactSnapshot, person: Person) -> bool:
         and (person.wa_id is None or person.wa_id == shown.wa_id)
         and (person.name is None or person.name == shown.name)
         and (person.username is None or person.username == shown.username)
+    )
+
+
+def absorbed(kept: Contact, merged: Contact) -> Contact:
+    """The contact that stays, with what agents gave the other one; twice is once.
+
+    Who was blocked as one of them is blocked. Where both have an attribute, the older one's stays.
+    """
+    notes = kept.notes or merged.notes
+    if kept.notes and merged.notes and merged.notes not in kept.notes:
+        notes = f"{kept.notes}\n\n{merged.notes}"
+    attributes = dict(kept.attributes)
+    for name, value in merged.attributes.items():
+        if len(attributes) < ATTRIBUTES_KEPT:
+            attributes.setdefault(name, value)
+    return replace(
+        kept,
+        blocked=kept.blocked or merged.blocked,
+        labels=tuple(dict.fromkeys((*kept.labels, *merged.labels))),
+        attributes=attributes,
+        notes=notes,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from services.inbox.decisions.identity import (
     Identity,
     IdentityKind,
+    absorbed,
     identities,
     is_another,
     older,
@@ -180,6 +181,8 @@ class ContactResolver:
             await self._identities.redirect(tenant, other if stays == one else one, stays)
             return
         kept, merged = older(contact_of(heads[one]), contact_of(heads[other]))
+        # First: behind the redirection nobody would come again to do it.
+        await self._alter(kept.id, lambda contact: absorbed(contact, merged))
         await self._identities.redirect(tenant, merged.id, kept.id)
         await self._save(
             [
@@ -209,7 +212,7 @@ class ContactResolver:
             await self._link(tenant, contact.id, other)
         ids = await self._contacts_of(keys)
         target = next(iter(ids.values()), contact.id)
-        await self._refresh_one(target, relink.current)
+        await self._alter(target, lambda shown: refreshed(shown, relink.current))
         await self._log.publish(found.publications)
 
     async def name_group(self, tenant: str, group: GroupName) -> None:
@@ -217,17 +220,18 @@ class ContactResolver:
         found = await self.resolve([Want(tenant, Person(), group.group_id)])
         contact = found.contacts[0]
         if contact is not None:
-            await self._refresh_one(contact.id, Person(name=group.name))
+            named = Person(name=group.name)
+            await self._alter(contact.id, lambda shown: refreshed(shown, named))
         await self._log.publish(found.publications)
 
-    async def _refresh_one(self, contact_id: str, person: Person) -> None:
+    async def _alter(self, contact_id: str, change: Callable[[Contact], Contact]) -> None:
         for _ in range(ROUNDS):
             head = (await self._log.load([contact_id])).get(contact_id)
             if head is None:
                 return
             contact = contact_of(head)
-            after = refreshed(contact, person)
-            if after is contact or await self._save([self._change(after, head.unpublished)]):
+            after = change(contact)
+            if after == contact or await self._save([self._change(after, head.unpublished)]):
                 return
         raise ContentionError("contact")
 

@@ -8,6 +8,7 @@ import pytest
 
 from services.inbox.decisions.parsing import GroupName
 from services.inbox.model.items import Person
+from services.inbox.storage.contacts import contact_change, contact_of
 from services.inbox.workflows.contacts import Want
 from shared.contracts.envelope import Envelope, timestamp
 from shared.contracts.inbound import InboundType
@@ -79,6 +80,29 @@ async def test_regression_a_status_changes_no_message_of_another_tenant(world: W
 
     (message,) = await pod.inbox.messages.look_up([message_id], [])
     assert message.facts is None
+
+
+async def test_regression_a_contact_that_is_linked_keeps_its_labels_and_its_block(world: World):
+    pod = world.pod()
+    (merged, _) = await contacts_of(world, (Person(wa_id="12025550111"), Person("US.7")))
+    assert merged is not None
+    (head,) = (await pod.inbox.contacts.load([merged])).values()
+    given = replace(
+        contact_of(head), labels=("vip",), attributes={"plan": "pro"}, notes="tea", blocked=True
+    )
+    actor = {"kind": "system", "id": None, "name": None}
+    change = contact_change(given, labels=(), at=timestamp(world.now), actor=actor)
+    assert await pod.inbox.contacts.commit([change])
+
+    (one,) = await contacts_of(world, (Person("US.7", "12025550111"),))
+    assert one is not None
+    (kept,) = (await pod.inbox.contacts.load([one])).values()
+    contact = contact_of(kept)
+
+    assert one != merged  # made at the same moment: the lower id stays
+    assert (contact.labels, contact.blocked) == (("vip",), True)
+    assert (contact.attributes, contact.notes) == ({"plan": "pro"}, "tea")
+    assert await contacts_of(world, (Person(wa_id="12025550111"), Person("US.7"))) == [one, one]
 
 
 async def test_group_is_shown_by_its_subject_whoever_writes(world: World):

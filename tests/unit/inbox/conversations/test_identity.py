@@ -1,14 +1,19 @@
 """Whom a webhook is about, and when two are one."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from services.inbox.decisions.identity import (
     Identity,
     IdentityKind,
+    absorbed,
     identities,
     is_another,
     origin,
 )
+from services.inbox.model.contact import Contact
 from services.inbox.model.items import Person
 from shared.contracts.phones import digits_of, is_same_phone
 
@@ -70,3 +75,28 @@ def test_alike_phones_of_two_users_are_two(
     kind: IdentityKind, user: str | None, known: str | None, expected: bool
 ):
     assert is_another(Identity(kind, "551132345678"), user, known) is expected
+
+
+def _contact(identifier: str, **members: Any) -> Contact:
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    return Contact(id=identifier, tenant="acme", version=1, created_at=at, **members)
+
+
+def test_two_contacts_that_are_one_user_keep_what_agents_gave_them():
+    kept = _contact("a", labels=("vip",), attributes={"city": "Lima"}, notes="pays late")
+    merged = _contact(
+        "b", labels=("new", "vip"), attributes={"city": "Quito", "plan": "pro"}, notes="likes tea"
+    )
+
+    once = absorbed(kept, merged)
+
+    assert once.labels == ("vip", "new")
+    assert once.attributes == {"city": "Lima", "plan": "pro"}
+    assert once.notes == "pays late\n\nlikes tea"
+    assert once.id == "a"
+    assert absorbed(once, merged) == once
+
+
+@pytest.mark.parametrize(("one", "other"), [(True, False), (False, True)])
+def test_who_was_blocked_as_one_of_two_contacts_is_blocked(one: bool, other: bool):
+    assert absorbed(_contact("a", blocked=one), _contact("b", blocked=other)).blocked
