@@ -84,25 +84,29 @@ async def test_regression_a_status_changes_no_message_of_another_tenant(world: W
 
 async def test_regression_a_contact_that_is_linked_keeps_its_labels_and_its_block(world: World):
     pod = world.pod()
-    (merged, _) = await contacts_of(world, (Person(wa_id="12025550111"), Person("US.7")))
-    assert merged is not None
-    (head,) = (await pod.inbox.contacts.load([merged])).values()
-    given = replace(
-        contact_of(head), labels=("vip",), attributes={"plan": "pro"}, notes="tea", blocked=True
-    )
+    both = (Person(wa_id="12025550111"), Person("US.7"))
     actor = {"kind": "system", "id": None, "name": None}
-    change = contact_change(given, labels=(), at=timestamp(world.now), actor=actor)
-    assert await pod.inbox.contacts.commit([change])
+    for number, contact_id in enumerate(await contacts_of(world, both)):
+        (head,) = (await pod.inbox.contacts.load([contact_id or ""])).values()
+        name = f"of-{number}"
+        given = replace(
+            contact_of(head),
+            labels=(name,),
+            attributes={name: name},
+            notes=name,
+            blocked=number == 1,
+        )
+        change = contact_change(given, labels=(), at=timestamp(world.now), actor=actor)
+        assert await pod.inbox.contacts.commit([change])
 
     (one,) = await contacts_of(world, (Person("US.7", "12025550111"),))
-    assert one is not None
-    (kept,) = (await pod.inbox.contacts.load([one])).values()
+    (kept,) = (await pod.inbox.contacts.load([one or ""])).values()
     contact = contact_of(kept)
 
-    assert one != merged  # made at the same moment: the lower id stays
-    assert (contact.labels, contact.blocked) == (("vip",), True)
-    assert (contact.attributes, contact.notes) == ({"plan": "pro"}, "tea")
-    assert await contacts_of(world, (Person(wa_id="12025550111"), Person("US.7"))) == [one, one]
+    assert contact.blocked
+    assert set(contact.labels) == {"of-0", "of-1"} == set(contact.attributes)
+    assert {*(contact.notes or "").split()} == {"of-0", "of-1"}
+    assert await contacts_of(world, both) == [one, one]
 
 
 async def test_group_is_shown_by_its_subject_whoever_writes(world: World):
