@@ -86,7 +86,7 @@ def subscribe(
     handler: BatchHandler,
     runtime: ConsumerRuntime,
     max_records: int = 500,
-    batch_timeout_ms: int = 5,
+    batch_timeout_ms: int = 20,
     gather: timedelta | None = None,
     listener: PartitionListener | None = None,
     accounts: RecordAccounts | None = None,
