@@ -34,6 +34,8 @@ class InboxSettings(KafkaSettings, MongoSettings, BlobSettings):
     internal_token: Secret | None = None
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    upload_life: timedelta = Field(default=timedelta(hours=24), ge=timedelta(minutes=10))
+    """How long a file may wait to be sent; after that it is erased."""
     inbox_search: bool = True
     """Whether this process keeps the words of messages for search; any of them may."""
     token_issuer: str = "atrio"  # noqa: S105 - a name

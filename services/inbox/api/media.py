@@ -1,6 +1,7 @@
 """Files: handed in by agents, handed out to who sees them."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.security import SecurityScopes
@@ -11,7 +12,13 @@ from services.inbox.api.bodies import Body
 from services.inbox.api.conversations import as_json
 from services.inbox.api.multipart import FilePart
 from services.inbox.api.problems import problem, responses
-from services.inbox.api.security import AnyPerson, OptionalCredentials, current_person
+from services.inbox.api.security import (
+    AnyPerson,
+    OptionalCredentials,
+    current_person,
+    person_of_link,
+)
+from services.inbox.decisions.links import LINK_LIFE, Link
 from services.inbox.decisions.serving import (
     OPAQUE,
     Part,
@@ -24,10 +31,12 @@ from services.inbox.decisions.serving import (
 )
 from services.inbox.model.media import Asked, Upload
 from services.inbox.workflows.changing import viewer_of
-from services.inbox.workflows.library import LINK_LIFE, HeldFile, Library, Link
+from services.inbox.workflows.library import HeldFile, Library
 from services.inbox.workflows.uploads import Uploads
 
 MediaId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]+$")]
+_SIGNED = ("tenant", "agent", "session", "expires", "signature")
+_CONTENT = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _HARMLESS = "default-src 'none'; sandbox"
 
 
@@ -46,7 +55,11 @@ class UploadView(BaseModel):
 
 
 class LinkView(Body):
-    """`url` is relative to this API's own address; anybody who has it can fetch the file."""
+    """`url` is relative to this API's own address, and opaque.
+
+    Anybody who has it can fetch the file for `expires_in` seconds, while the session that asked
+    for it lasts and its agent sees the file.
+    """
 
     url: str
     expires_in: int
@@ -120,8 +133,8 @@ def _add_reads(routes: APIRouter, library: Library) -> None:
     )
     async def sign_media(person: AnyPerson, media_id: MediaId) -> Response:
         await library.look(viewer_of(person), media_id)
-        made = library.link(person.tenant, media_id)
-        query = f"tenant={made.tenant}&expires={made.expires}&signature={made.signature}"
+        made = library.link(person, media_id)
+        query = urlencode({name: getattr(made, name) for name in _SIGNED})
         seconds = int(LINK_LIFE.total_seconds())
         answer = as_json({"url": f"/v1/media/{media_id}?{query}", "expires_in": seconds})
         answer.headers["cache-control"] = "no-store"
@@ -130,25 +143,36 @@ def _add_reads(routes: APIRouter, library: Library) -> None:
     @routes.get(
         "/{media_id}",
         response_class=StreamingResponse,
-        responses=responses("not_found", "media_pending", "media_failed", "range_not_satisfiable"),
+        responses={
+            200: {"description": "The file.", "content": _CONTENT},
+            206: {"description": "The part that Range asks for.", "content": _CONTENT},
+            304: {"description": "It is what If-None-Match says."},
+            **responses("not_found", "media_pending", "media_failed", "range_not_satisfiable"),
+        },
     )
     async def media(
         request: Request,
         credentials: OptionalCredentials,
         media_id: MediaId,
         size: Literal["thumb"] | None = None,
+        form: Annotated[Literal["m4a"] | None, Query(alias="format")] = None,
         tenant: Annotated[str | None, Query(max_length=64)] = None,
-        expires: Annotated[int | None, Query(ge=0, le=2**40)] = None,
+        agent: Annotated[str | None, Query(max_length=64)] = None,
+        session: Annotated[str, Query(max_length=64)] = "",
+        expires: Annotated[int | None, Query(ge=0, le=2**43)] = None,
         signature: Annotated[str | None, Query(max_length=128)] = None,
         asked: Annotated[str | None, Header(alias="range")] = None,
         if_range: Annotated[str | None, Header()] = None,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        if tenant is not None and expires is not None and signature is not None:
-            file = await library.follow(Link(tenant, expires, signature), media_id)
+        if tenant and agent and expires is not None and signature is not None:
+            link = Link(tenant, agent, session, expires, signature)
+            person = await person_of_link(request, library.claims(link, media_id))
         else:
             person = await current_person(request, SecurityScopes([]), credentials)
-            file = await library.look(viewer_of(person), media_id)
+        file = await library.look(viewer_of(person), media_id)
+        if form is not None:
+            file = await library.m4a(file)
         if size is not None:
             file = await library.thumb(file)
         if if_none_match is not None and file.tag in if_none_match.split(", "):

@@ -11,7 +11,7 @@ from services.inbox.api.rates import RateLimits
 from services.inbox.model.api_keys import Scope
 from services.inbox.model.audit import PLATFORM_ACTOR, AuditActor, act_as
 from services.inbox.model.errors import RefusedError
-from services.inbox.model.people import Person
+from services.inbox.model.people import Person, TokenClaims
 from shared.contracts.views import Role
 
 _person_bearer = HTTPBearer(scheme_name="person", bearerFormat="JWT", auto_error=False)
@@ -28,12 +28,18 @@ class Recogniser(Protocol):
     async def recognise(self, token: str) -> Person: ...
 
 
+class Admitting(Recogniser, Protocol):
+    """Also judges what was proved otherwise."""
+
+    async def admit(self, claims: TokenClaims) -> Person: ...
+
+
 class Guard:
     """What the dependencies judge by; `create_api` puts it on the application's state."""
 
     def __init__(
         self,
-        people: Recogniser,
+        people: Admitting,
         keys: Recogniser,
         *,
         platform_token: SecretStr,
@@ -79,6 +85,16 @@ async def current_person(
     if BOT not in scopes.scopes if by_key else roles and person.role.value not in roles:
         raise RefusedError("forbidden")
     act_as(AuditActor("api_key" if by_key else "agent", person.id))
+    request.state.tenant = person.tenant
+    request.state.agent = person.id
+    return person
+
+
+async def person_of_link(request: Request, claims: TokenClaims) -> Person:
+    """Whom a signed address was made for, judged as their token would be now."""
+    guard = _guard(request)
+    person = await guard.people.admit(claims)
+    guard.rates.count(person.tenant, person.id)
     request.state.tenant = person.tenant
     request.state.agent = person.id
     return person

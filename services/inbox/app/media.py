@@ -11,6 +11,7 @@ from services.inbox.gateways.sounds import Sounds
 from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
 from services.inbox.workflows.erasing import Erasing
+from services.inbox.workflows.expiring import Expiring
 from services.inbox.workflows.library import Library
 from services.inbox.workflows.uploads import Uploads
 from shared.blobs.store import BlobStore
@@ -25,18 +26,21 @@ def build_media(base: Foundation, conversations: Conversations) -> tuple[Library
     store = MediaStore(base.database)
     blobs = BlobStore(settings.media_url, settings.media_folder)
     pictures = Pictures()
+    sounds = Sounds()
     library = Library(
         conversations.log,
         store,
         blobs,
         pictures,
+        sounds,
         secret=settings.key_secret.get_secret_value(),
         clock=now,
     )
-    uploads = Uploads(store, blobs, pictures, Sounds(), now)
+    uploads = Uploads(store, blobs, pictures, sounds, now)
+    expiring = Expiring(store, blobs, now, settings.upload_life, base.metrics.uploads_expired.inc)
     erasures = ErasureStore(base.database)
     return library, Part(
         routers=(media_router(uploads, library),),
         prepare=(store.ensure_indexes, erasures.ensure_indexes),
-        run=(Erasing(erasures, store, blobs, now).run,),
+        run=(Erasing(erasures, store, blobs, now).run, expiring.run),
     )

@@ -18,7 +18,7 @@ _PAGE = 100
 
 
 class MediaStore:
-    """Every call names the tenant."""
+    """Every call names the tenant; only the sweep of unused uploads asks for those of all."""
 
     def __init__(self, database: Database) -> None:
         self._uploads = database[MEDIA]
@@ -27,6 +27,9 @@ class MediaStore:
     async def ensure_indexes(self) -> None:
         with transient_errors():
             await self._uploads.create_index([("tenant", 1), ("sha256", 1)], name="content")
+            await self._uploads.create_index(
+                "touched_at", name="unused", partialFilterExpression={"unused": True}
+            )
             for member in ("id", "sha256"):
                 path = f"media.{member}"
                 # Texts are in neither: an index entry is paid for by files alone.
@@ -47,6 +50,7 @@ class MediaStore:
             "created_at": upload.created_at,
             "touched_at": upload.created_at,
             "stored": False,
+            "unused": True,
             **file,
         }
         with transient_errors():
@@ -82,6 +86,47 @@ class MediaStore:
             cursor = self._messages.find(query, {"conversation": 1, "media": 1}).batch_size(_PAGE)
             async for doc in cursor:
                 yield Shown(doc["conversation"], Media(**doc["media"]))
+
+    # -- uploads that no message used
+
+    async def unused(self, before: datetime, limit: int) -> list[Upload]:
+        """The oldest that nobody was about to send since, finished or not."""
+        query = {"unused": True, "touched_at": {"$lt": before}}
+        with transient_errors():
+            docs = await self._uploads.find(query).sort("touched_at", 1).limit(limit).to_list(None)
+        return [_upload(doc) for doc in docs]
+
+    async def used(self, tenant: str, media_id: str) -> None:
+        """A message has it: it stays as long as the message."""
+        with transient_errors():
+            await self._uploads.update_one(
+                {"_id": media_id, "tenant": tenant}, {"$unset": {"unused": ""}}
+            )
+
+    async def expire(self, tenant: str, media_id: str, before: datetime) -> bool:
+        """Hides an unused upload from everybody; False: somebody is about to send it."""
+        with transient_errors():
+            done = await self._uploads.update_one(
+                {"_id": media_id, "tenant": tenant, "touched_at": {"$lt": before}},
+                {"$set": {"stored": False}},
+            )
+        return done.matched_count == 1
+
+    async def is_wanted(self, tenant: str, sha256: str, before: datetime) -> bool:
+        """Whether an upload has this content that is not expired itself."""
+        query: Document = {
+            "tenant": tenant,
+            "sha256": sha256,
+            "$or": [{"stored": True}, {"touched_at": {"$gte": before}}],
+        }
+        with transient_errors():
+            return await self._uploads.find_one(query, {"_id": 1}) is not None
+
+    async def remove(self, tenant: str, media_id: str) -> bool:
+        """Removes an upload from the catalogue; whether it was this call."""
+        with transient_errors():
+            done = await self._uploads.delete_one({"_id": media_id, "tenant": tenant})
+        return done.deleted_count == 1
 
     # -- what the eraser asks and does
 

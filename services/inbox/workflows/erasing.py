@@ -73,13 +73,17 @@ class Erasing:
             if digest is not None:
                 ids.setdefault(digest, set()).add(media_id)
         for digest, own in ids.items():
-            spellings = (digest, base64.b64encode(bytes.fromhex(digest)).decode())
-            if await self._media.is_shown(tenant, spellings, except_in=conversation):
+            if await self._media.is_shown(tenant, spellings(digest), except_in=conversation):
                 continue
             # Somebody may be sending it elsewhere right now: the next round looks again.
             await self._media.remove_untouched(tenant, list(own), self._clock() - _JUST_TOUCHED)
             if not await self._media.is_uploaded(tenant, digest):
                 await self._blobs.delete(tenant, digest)
+
+
+def spellings(digest: str) -> tuple[str, str]:
+    """A digest as ready files have it, and as webhooks tell it."""
+    return digest, base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def _hex(told: str) -> str | None:

@@ -5,32 +5,42 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Literal
 
 from services.inbox.decisions.lifecycle import Viewer, sees
-from services.inbox.decisions.links import holds, link_key, signature
+from services.inbox.decisions.limits import media_limit
+from services.inbox.decisions.links import Link, holds, link_key, sign
 from services.inbox.gateways.pictures import (
     THUMB_TYPE,
     Pictures,
     TooManyPixelsError,
     UnreadablePictureError,
 )
+from services.inbox.gateways.sounds import (
+    M4A_TYPE,
+    SOUNDS,
+    Sounds,
+    TooLongError,
+    UnreadableSoundError,
+)
 from services.inbox.model.conversation import Media
 from services.inbox.model.errors import RefusedError, invalid, not_found
-from services.inbox.model.media import Upload
+from services.inbox.model.media import Kind, Upload
 from services.inbox.model.outgoing import StoredMedia
+from services.inbox.model.people import Person, TokenClaims
 from services.inbox.storage.media import MediaStore
 from services.inbox.workflows.changing import conversation_at
-from shared.blobs.store import THUMB, BlobMissingError, BlobStore
+from shared.blobs.store import M4A, THUMB, BlobMissingError, BlobStore
 from shared.mongo.headlog import HeadLog
 
-LINK_LIFE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(milliseconds=150)
 _THUMBED = frozenset({"image/jpeg", "image/png", "image/webp"})
 _THUMBED_SIZE = 16 * 1024 * 1024
+_HEARD_SIZE = media_limit(Kind.AUDIO, animated=False)
+_IN_MEMORY = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +52,12 @@ class HeldFile:
     mime_type: str | None
     size: int
     filename: str | None
-    variant: Literal["", "thumb"] = ""
+    variant: Literal["", "thumb", "m4a"] = ""
 
     @property
     def tag(self) -> str:
         """Its entity tag: the same content has the same one."""
         return f'"{self.sha256}{"-" + self.variant if self.variant else ""}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """What a signed address carries."""
-
-    tenant: str
-    expires: int
-    signature: str
 
 
 class Library:
@@ -72,6 +73,7 @@ class Library:
         store: MediaStore,
         blobs: BlobStore,
         pictures: Pictures,
+        sounds: Sounds,
         *,
         secret: str,
         clock: Callable[[], datetime],
@@ -80,6 +82,8 @@ class Library:
         self._store = store
         self._blobs = blobs
         self._pictures = pictures
+        self._sounds = sounds
+        self._making: dict[str, asyncio.Task[int]] = {}
         self._key = link_key(secret)
         self._clock = clock
 
@@ -135,22 +139,19 @@ class Library:
 
     # -- links
 
-    def link(self, tenant: str, media_id: str) -> Link:
-        """An address's signature, for LINK_LIFE. Whoever asks has looked at the file."""
-        expires = int((self._clock() + LINK_LIFE).timestamp())
-        return Link(tenant, expires, signature(self._key, tenant, media_id, expires))
+    def link(self, person: Person, media_id: str) -> Link:
+        """An address of a file for the person who asks, who has looked at it."""
+        session = person.session or ""
+        return sign(self._key, media_id, person.tenant, person.id, session, self._clock())
 
-    async def follow(self, link: Link, media_id: str) -> HeldFile:
-        """The file of a signed address, while it lives and the file is somewhere to be seen."""
-        tenant = link.tenant
-        if not holds(self._key, tenant, media_id, link.expires, link.signature, self._clock()):
+    def claims(self, link: Link, media_id: str) -> TokenClaims:
+        """Whom a link to the file was made for. Refuses with `not_found` if it does not hold.
+
+        Whether they still are let in, and still see the file, is for the caller to ask.
+        """
+        if not holds(self._key, media_id, link, self._clock()):
             raise not_found()
-        async for shown in self._store.shown(tenant, media_id):
-            return _ready(tenant, shown.media)
-        upload = await self._store.find(tenant, media_id)
-        if upload is None:
-            raise not_found()
-        return _own(upload)
+        return TokenClaims(link.agent, link.tenant, link.issued_at, link.session or None)
 
     # -- content
 
@@ -173,6 +174,53 @@ class Library:
                 return await self._pictures.thumb(whole)
             except (UnreadablePictureError, TooManyPixelsError) as bad:
                 raise invalid("size", "not_allowed") from bad
+
+    async def m4a(self, file: HeldFile) -> HeldFile:
+        """A sound as M4A. Refuses with `validation` where there can be none."""
+        told = (file.mime_type or "").split(";")[0].strip().lower()
+        if told == M4A_TYPE:
+            return file
+        if told not in SOUNDS or file.size > _HEARD_SIZE:
+            raise invalid("format", "not_allowed")
+        size = await self._blobs.size(file.tenant, file.sha256, variant=M4A)
+        if size is None:
+            size = await self._make_once(file, told)
+        return replace(file, mime_type=M4A_TYPE, size=size, variant="m4a")
+
+    async def _make_once(self, file: HeldFile, told: str) -> int:
+        """A player asks several times before the first answer, and leaves in between."""
+        key = f"{file.tenant}/{file.sha256}"
+        making = self._making.get(key)
+        if making is None:
+            making = asyncio.create_task(self._make_m4a(file, told))
+            self._making[key] = making
+            making.add_done_callback(lambda done: self._made(key, done))
+        try:
+            return await asyncio.shield(making)
+        except UnreadableSoundError as bad:
+            raise invalid("format", "unreadable") from bad
+        except TooLongError as long:
+            limit = int(self._sounds.longest.total_seconds())
+            errors = [{"field": "format", "code": "too_long", "limit": limit}]
+            raise RefusedError("validation", errors=errors) from long
+
+    def _made(self, key: str, done: asyncio.Task[int]) -> None:
+        del self._making[key]
+        if not done.cancelled():
+            done.exception()  # told to who still waits, if anybody does
+
+    async def _make_m4a(self, file: HeldFile, told: str) -> int:
+        with (
+            tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as whole,
+            tempfile.NamedTemporaryFile(suffix=".m4a") as made,
+        ):
+            async for piece in await self.content(file, 0, file.size):
+                whole.write(piece)
+            await self._sounds.to_m4a(whole, told, made)
+            size = made.seek(0, 2)
+            made.seek(0)
+            await self._blobs.put(file.tenant, file.sha256, made, variant=M4A)
+        return size
 
     async def content(self, file: HeldFile, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end`. Refuses with `not_found` before the first."""

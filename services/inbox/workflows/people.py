@@ -64,7 +64,10 @@ class People:
             found = self._keys.verify(token, audience=AUDIENCE)
         except TokenError as bad:
             raise RefusedError("unauthorized") from bad
-        claims = _claims(found)
+        return await self.admit(_claims(found))
+
+    async def admit(self, claims: TokenClaims) -> Person:
+        """The person of verified claims, as of now. Refuses with `unauthorized`."""
         agent = self._view.agent(claims.tenant, claims.agent_id)
         if agent is None:  # created on another pod a moment ago, or not there
             await self._directory.find(Agent, claims.tenant, claims.agent_id)
