@@ -1,9 +1,10 @@
 import struct
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from services.inbox.decisions.links import holds, link_key, signature
+from services.inbox.decisions.links import LINK_LIFE, holds, link_key, sign
 from services.inbox.decisions.serving import (
     OPAQUE,
     Part,
@@ -195,15 +196,23 @@ def test_a_name_is_given_in_both_forms():
     assert disposition(None, OPAQUE) == "attachment; filename=\"file\"; filename*=UTF-8''file"
 
 
-def test_a_link_holds_for_its_file_and_time_alone():
+def test_a_link_holds_for_its_file_its_person_and_its_time_alone():
     key = link_key("secret")
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    ends = int((now + timedelta(minutes=5)).timestamp())
-    signed = signature(key, "acme", "m1", ends)
-    assert holds(key, "acme", "m1", ends, signed, now)
-    assert not holds(key, "acme", "m1", ends, signed, now + timedelta(minutes=5))
-    assert not holds(key, "acme", "m2", ends, signed, now)
-    assert not holds(key, "acm", "em1", ends, signed, now)
-    assert not holds(key, "acme", "m1", ends + 1, signed, now)
-    assert not holds(link_key("other"), "acme", "m1", ends, signed, now)
-    assert not holds(key, "acme", "m1", ends, "é", now)
+    now = datetime(2026, 1, 1, 12, 0, 0, 1000, tzinfo=UTC)
+    made = sign(key, "m1", "acme", "ana", "s1", now)
+    assert made.issued_at == now
+    assert holds(key, "m1", made, now)
+    assert not holds(key, "m1", made, now + LINK_LIFE)
+    assert not holds(key, "m2", made, now)
+    assert not holds(link_key("other"), "m1", made, now)
+    for forged in (
+        {"tenant": "acm"},
+        {"tenant": "acmea", "agent": "na"},
+        {"agent": "bea"},
+        {"session": ""},
+        {"session": "s2"},
+        {"expires": made.expires + 1},
+        {"signature": ""},
+        {"signature": "é"},
+    ):
+        assert not holds(key, "m1", replace(made, **forged), now)
