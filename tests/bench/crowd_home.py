@@ -170,6 +170,7 @@ async def inbox(settings: InboxSettings) -> AsyncIterator[str]:
     }
     url = f"http://127.0.0.1:{port}"
     log = HOME / "inbox.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: ASYNC220 - it is waited for below
             [sys.executable, "-m", "services.inbox"],

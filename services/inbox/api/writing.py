@@ -1,4 +1,4 @@
-"""Drafts, and the tenant's canned replies."""
+"""What helps to write: drafts, the tenant's canned replies, "typing" at the customer's."""
 
 from typing import Annotated
 
@@ -16,12 +16,13 @@ from services.inbox.api.bodies import (
     patch_of,
     to_cursor,
 )
-from services.inbox.api.conversations import PathId, encodable
+from services.inbox.api.conversations import Action, PathId, call_of, encodable
 from services.inbox.api.problems import responses
-from services.inbox.api.security import AdminPerson, AnyPerson, IdempotencyKey
+from services.inbox.api.security import AdminPerson, AnyPerson, IdempotencyKey, PersonOrBot
 from services.inbox.model.catalogue import CannedReply
 from services.inbox.workflows.catalogue import Catalogue
 from services.inbox.workflows.changing import viewer_of
+from services.inbox.workflows.typing_indicator import TypingIndicator
 from services.inbox.workflows.writing import Writing, check_variables
 from shared.contracts.base import Time
 
@@ -84,8 +85,8 @@ class RenderedView(BaseModel):
     missing: list[str]
 
 
-def writing_router(writing: Writing) -> APIRouter:
-    """`/v1/canned-replies`, and drafts and filled in replies under `/v1/conversations/{id}`."""
+def writing_router(writing: Writing, typing: TypingIndicator) -> APIRouter:
+    """`/v1/canned-replies`; drafts, filled in replies, typing under `/v1/conversations/{id}`."""
     routes = APIRouter(
         prefix="/v1",
         tags=["conversations"],
@@ -109,6 +110,17 @@ def writing_router(writing: Writing) -> APIRouter:
     @routes.delete("/conversations/{conversation_id}/draft", status_code=204)
     async def drop_draft(person: AnyPerson, conversation_id: PathId) -> Response:
         await writing.drop_draft(viewer_of(person), conversation_id)
+        return Response(status_code=204)
+
+    @routes.post(
+        "/conversations/{conversation_id}/typing",
+        status_code=204,
+        responses=responses("not_found", "stale_epoch", "not_holder", "blocked", "window_closed"),
+    )
+    async def show_typing(
+        person: PersonOrBot, conversation_id: PathId, body: Action | None = None
+    ) -> Response:
+        await typing.show(call_of(person, conversation_id, body, None))
         return Response(status_code=204)
 
     @routes.get("/canned-replies")

@@ -54,8 +54,10 @@ from services.inbox.workflows.sending import MediaCatalogue, Sending
 from services.inbox.workflows.syncing import Syncing
 from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.timers import Timers
+from services.inbox.workflows.typing_indicator import TypingIndicator
 from services.inbox.workflows.writing import Writing
 from shared.ids import IdHasher
+from shared.kafka.publisher import Publisher
 from shared.mongo.client import Database
 from shared.mongo.headlog import HeadLog
 
@@ -70,6 +72,7 @@ class Desk:
         self,
         database: Database,
         directory: DirectoryStore,
+        publisher: Publisher,
         *,
         conversations: HeadLog,
         contacts: HeadLog,
@@ -126,7 +129,9 @@ class Desk:
             notes_router(notes, names),
             close_reasons_router(catalogue),
             canned_replies_router(catalogue),
-            writing_router(Writing(self.reading, drafts, items, clock)),
+            writing_router(
+                Writing(self.reading, drafts, items, clock), TypingIndicator(changing, publisher)
+            ),
             internal_router(self.store),
             templates_router(templates, Syncing(templates, directory, trail, clock)),
         )
@@ -140,6 +145,7 @@ def build_desk(
     desk = Desk(
         base.database,
         base.directory,
+        base.publisher,
         conversations=conversations.log,
         contacts=conversations.contacts,
         catalogue_log=catalogue_log,

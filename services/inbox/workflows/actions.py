@@ -149,15 +149,15 @@ class Actions:
                 EventType.CONVERSATION_READ if read else EventType.CONVERSATION_UNREAD,
                 replace(draft.conversation, unread=0 if read else 1),
                 actor=call.actor,
-                commands=_ticks(conversation) if read else (),
+                commands=ticks(conversation) if read else (),
             )
             return changing.step(head, draft, draft.conversation)
 
         return await changing.log.change(call.conversation_id, decide)
 
 
-def _ticks(conversation: Conversation) -> tuple[Command, ...]:
-    """Blue ticks up to the last message; groups have none (Groups API)."""
+def ticks(conversation: Conversation, *, typing: bool = False) -> tuple[Command, ...]:
+    """Blue ticks up to the last message, with `typing` or not; groups have none (Groups API)."""
     if conversation.last_inbound_wamid is None or conversation.group_id is not None:
         return ()
     return (
@@ -167,6 +167,7 @@ def _ticks(conversation: Conversation) -> tuple[Command, ...]:
                 "conversation_id": conversation.id,
                 "number_id": conversation.number_id,
                 "wamid": conversation.last_inbound_wamid,
+                **({"typing": True} if typing else {}),
             },
         ),
     )

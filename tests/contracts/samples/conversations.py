@@ -34,7 +34,7 @@ from services.inbox.storage.contacts import contact_change
 from services.inbox.storage.directory_view import DirectoryView
 from services.inbox.storage.entries import render
 from services.inbox.storage.names import DirectoryNames
-from services.inbox.workflows.actions import _ticks
+from services.inbox.workflows.actions import ticks
 from services.inbox.workflows.labelling import _take_block
 from shared.contracts.directory import AgentEntry, EntityKind, LabelEntry, NumberEntry, TeamEntry
 from shared.contracts.events import EventType as E
@@ -143,7 +143,7 @@ class Story:
 
     def emit(self, type_: E, actor: ActorRef = ANA, **changes: Any) -> None:
         draft = self.draft()
-        commands = _ticks(self.conversation) if type_ is E.CONVERSATION_READ else ()
+        commands = ticks(self.conversation) if type_ is E.CONVERSATION_READ else ()
         draft.emit(type_, replace(draft.conversation, **changes), actor=actor, commands=commands)
         self.keep(draft)
 

@@ -22,8 +22,8 @@ from tests.support.pods import Pod, World
 from tests.support.write_path_checker import violations
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]  # three nodes start first
-GRACE_SECONDS = 0.3
-"""Enough for what does not wait for the majority; by the rules the time passes."""
+GRACE_SECONDS = 2
+"""Enough on a busy machine for what does not wait for the majority; by the rules it passes."""
 
 
 @pytest.fixture(scope="module")

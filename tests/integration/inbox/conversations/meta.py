@@ -47,6 +47,16 @@ class Meta:
                     return bodies
                 await asyncio.sleep(0.05)
 
+    async def typing(self, wamid: str, times: int) -> dict[str, Any]:
+        """The newest body of a typing indicator below this message, once there are so many."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                shown = (await self("GET", "/requests?call=typing&limit=1000"))["items"]
+                bodies = [each["body"] for each in shown if each["body"]["message_id"] == wamid]
+                if len(bodies) >= times:
+                    return dict(bodies[-1])
+                await asyncio.sleep(0.05)
+
     async def content(self, media_id: str) -> tuple[str, str]:
         """Type and digest of a file that Meta has."""
         headers = {"authorization": "Bearer graph-token"}

@@ -171,6 +171,7 @@ def _labelling(office: Office, contacts: HeadLog) -> Any:
     desk = Desk(
         base.database,
         base.directory,
+        base.publisher,
         conversations=office.log(),
         contacts=contacts,
         catalogue_log=office.log(CATALOGUE),

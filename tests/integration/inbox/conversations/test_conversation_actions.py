@@ -92,6 +92,12 @@ TABLE = {
         "open": (SENT, NO, NO, NH),
         "closed": (NH, NO, NO, NH),
     },
+    "typing": {
+        "bot": (*HIDDEN, NH),
+        "on_hold": (NH, NH, NO, NH),
+        "open": (DONE, NO, NO, NH),
+        "closed": (NH, NO, NO, NH),
+    },
 }
 CASES = [
     pytest.param(action, status, expected, id=f"{action}-{status}")

@@ -114,6 +114,21 @@ async def test_each_type_arrives_at_whatsapp_as_the_agent_sent_it(
     assert bodies == expected
 
 
+async def test_the_customer_is_shown_that_somebody_writes(shared_office: Office, meta: Meta):
+    office = shared_office
+    chat = await office.opened_by(office.ana)
+    thread = await office.ana("GET", f"/conversations/{chat}/messages")
+    for times in (1, 2):
+        shown = await office.ana.act(chat, "typing")
+        assert shown.status == 204, shown.raw
+        assert await meta.typing(thread.body["items"][0]["wamid"], times) == {
+            "messaging_product": "whatsapp",
+            "status": "read",
+            "message_id": thread.body["items"][0]["wamid"],
+            "typing_indicator": {"type": "text"},
+        }
+
+
 def _with(call: dict[str, Any], quoted: str, media: dict[str, Any] | None) -> dict[str, Any]:
     call = _put(call, {QUOTED: quoted})
     return call if media is None else call | {"media": call["media"] | {"id": media["id"]}}
