@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from shared.contracts.topics import AGENT_EVENTS, CONTACT_EVENTS
 from shared.redis.client import RedisAwayError
 from tests.integration.notifier.conftest import Open, StartPod, introduce
 from tests.integration.notifier.pods import Pod
-from tests.integration.notifier.world import Chat, Seen, Tenant, in_record
+from tests.integration.notifier.world import Chat, Seen, Tenant, in_record, record
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -126,8 +127,9 @@ async def test_a_team_change_while_connected_resyncs_with_the_new_tags(
     ana = await connect("ana")
     old = ana.seen.cursor
     chat = Chat(tenant, team="t9")
-    await pod.feed(chat.received())
-    assert await ana.settled() == []
+    await pod.feed(chat.received(), presence(tenant, "luis"))
+    assert (await ana.frame())["event"]["type"] == "agent.presence"
+    assert ana.seen.events == []
     await pod.feed(tenant.agent("ana", teams=("t9",)))
     await ana.of_type("resync")
     await pod.feed(chat.transferred(team="t8"))
@@ -143,8 +145,9 @@ async def test_a_supervisor_who_becomes_an_agent_sees_own_chats_only(
     await pod.feed(tenant.agent("sol"))
     await sol.of_type("resync")
     chat = Chat(tenant, team="t1")
-    await pod.feed(chat.received(), chat.assigned("ana"))
-    assert await sol.settled() == []
+    await pod.feed(chat.received(), chat.assigned("ana"), presence(tenant, "luis"))
+    assert (await sol.frame())["event"]["type"] == "agent.presence"
+    assert sol.seen.events == []
 
 
 async def test_contact_events_reach_supervisors_and_agent_events_everybody(
@@ -153,9 +156,8 @@ async def test_contact_events_reach_supervisors_and_agent_events_everybody(
     ana, sol = await connect("ana"), await connect("sol")
     contact = {"contact": {"id": "c1", "version": 3}, "actor": {"kind": "system"}}
     await pod.feed(plain(tenant, "contact.updated", "c1", 3, contact))
-    presence = {"agent_id": "luis", "present": True, "at": "2026-06-01T12:00:00Z"}
-    await pod.feed(plain(tenant, "agent.presence", "luis", 1, presence))
-    await pod.feed(plain(tenant, "agent.presence", "luis", 1, presence))
+    await pod.feed(presence(tenant, "luis"))
+    await pod.feed(presence(tenant, "luis"))
     told = await ana.frame()
     assert told["event"]["type"] == "agent.presence"
     assert "conversation_id" not in told["event"]
@@ -168,10 +170,13 @@ async def test_contact_events_reach_supervisors_and_agent_events_everybody(
     assert (await ana.frame())["type"] == "pong"
 
 
-def plain(tenant: Tenant, kind: str, key: str, sequence: int, data: dict[str, Any]) -> Any:
-    from shared.contracts.topics import AGENT_EVENTS, CONTACT_EVENTS
-    from tests.integration.notifier.world import record
+def presence(tenant: Tenant, agent: str) -> Any:
+    """Everybody is told of it: whatever was written before has been read when it arrives."""
+    data = {"agent_id": agent, "present": True, "at": "2026-06-01T12:00:00Z"}
+    return plain(tenant, "agent.presence", agent, 1, data)
 
+
+def plain(tenant: Tenant, kind: str, key: str, sequence: int, data: dict[str, Any]) -> Any:
     topic = CONTACT_EVENTS if kind.startswith("contact") else AGENT_EVENTS
     return record(topic, key, kind, tenant.id, sequence, data)
 
