@@ -16,9 +16,9 @@ from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.sights import Place
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
 
-OF_CONVERSATION = "of_conversation_by_time"
+OF_CONVERSATION = "of_conversation_by_word"
 WALKED = 4000
-"""Messages of a few conversations that are looked at for a page."""
+"""Messages of a few conversations that are looked at for a page: all have one of the words."""
 ORDER = [("at", -1), ("_id", -1)]
 
 
@@ -66,7 +66,8 @@ class SearchStore:
             )
             # Of one chat, or of the few that an agent sees; and to forget a deleted one.
             await self._search.create_index(
-                [("tenant", 1), ("conversation", 1), ("at", 1), ("_id", 1)], name=OF_CONVERSATION
+                [("tenant", 1), ("conversation", 1), ("words", 1), ("at", 1), ("_id", 1)],
+                name=OF_CONVERSATION,
             )
 
     async def put(self, findables: Collection[Findable]) -> None:
@@ -120,8 +121,8 @@ class SearchStore:
         after: Place | None,
         limit: int,
     ) -> Walked:
-        """The same of a few conversations: down their messages, at most `WALKED` of them."""
-        query = within_query(tenant, within, after)
+        """The same of a few conversations: down what has the longest word, at most `WALKED`."""
+        query = within_query(tenant, within, max(words, key=len), after)
         with transient_errors():
             # By the index alone.
             last = await (
@@ -159,13 +160,14 @@ def search_query(tenant: str, words: Sequence[str], after: Place | None) -> Docu
     return _beyond(query, after)
 
 
-def within_query(tenant: str, within: Collection[str], after: Place | None) -> Document:
-    """All messages of some conversations, whose scans MongoDB merges in their order."""
-    return _beyond({"tenant": tenant, "conversation": {"$in": sorted(within)}}, after)
+def within_query(tenant: str, within: Collection[str], word: str, after: Place | None) -> Document:
+    """What has a word in some conversations, whose scans MongoDB merges in their order."""
+    within = sorted(within)
+    return _beyond({"tenant": tenant, "conversation": {"$in": within}, "words": word}, after)
 
 
 def having(query: Document, words: Sequence[str], until: Place | None) -> Document:
-    """Those of them with all the words, up to a place."""
+    """Of that, what has all the words, up to a place."""
     clauses: list[Document] = [{"words": word} for word in words]
     if until is not None:
         at, last = until

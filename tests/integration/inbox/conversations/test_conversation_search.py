@@ -87,7 +87,7 @@ async def test_search_has_an_index_and_no_sort(
     if within is None:
         asked = [(search_query("t1", words, after), WORDS)]
     else:
-        query = within_query("t1", within, after)
+        query = within_query("t1", within, words[0], after)
         read = having(query, words, (days_ago(2), "m0"))
         asked = [(query, OF_CONVERSATION), (read, OF_CONVERSATION)]
     for query, index in asked:
