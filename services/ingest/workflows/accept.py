@@ -8,13 +8,9 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import structlog
 
-from services.ingest.decisions import (
-    UnreadableError,
-    admit,
-    is_too_deep,
-    read_json,
-    split,
-)
+from services.ingest.decisions.admission import admit
+from services.ingest.decisions.reading import UnreadableError, is_too_deep, read_json
+from services.ingest.decisions.splitting import split
 from services.ingest.model import Item, Number, Reject, Source
 from services.ingest.storage import Directory
 from shared.contracts.directory import PLATFORM

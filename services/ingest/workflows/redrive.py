@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.ingest.decisions import Waiting
+from services.ingest.decisions.quarantine import Waiting
 from services.ingest.gateways import QuarantineLog
 from services.ingest.model import Source
 from services.ingest.storage import Directory

@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.decisions import (
-    OBJECT,
-    UnreadableError,
-    Waiting,
-    is_too_deep,
-    read_json,
-    split,
-)
+from services.ingest.decisions.quarantine import Waiting
+from services.ingest.decisions.reading import UnreadableError, is_too_deep, read_json
+from services.ingest.decisions.splitting import OBJECT, split
 from services.ingest.model import Item, Split
 from shared.contracts.inbound import InboundType, QuarantineReason
 

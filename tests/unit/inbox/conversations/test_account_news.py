@@ -11,7 +11,8 @@ from deploy.local.home import ROOT
 from services.inbox.decisions.accounts import DETAILS_LIMIT, Told, number_with, told_by
 from services.inbox.decisions.parsing import Recorded, parse
 from services.inbox.model.accounts import TemplateRef
-from services.ingest.decisions import read_json, split
+from services.ingest.decisions.reading import read_json
+from services.ingest.decisions.splitting import split
 from services.ingest.workflows.accept import encode
 from shared.contracts.directory import NumberEntry
 from shared.contracts.inbound import InboundType

@@ -1,18 +1,13 @@
-"""From the bytes of a webhook to its items: pure, and never an exception for what Meta may send.
+"""From the JSON of a webhook to its items: never an exception for what Meta may send.
 
 Shapes: https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
-from typing import Any
 
-import orjson
-
-from services.ingest.model import Item, Json, Number, Reject, Source, Split
+from services.ingest.model import Item, Json, Reject, Split
 from shared.contracts.inbound import InboundType, QuarantineReason
 from shared.contracts.phones import is_same_phone
 
@@ -27,79 +22,6 @@ ARRAYS: dict[str, tuple[tuple[str, InboundType], ...]] = {
 """What to look for in the fields that are more than a change."""
 # What stands around the elements in a value, and says nothing by itself.
 SURROUNDINGS = frozenset({"messaging_product", "metadata", "contacts"})
-MAX_DEPTH = 64
-"""Nesting that an item may have: MongoDB takes 100 levels, and documents wrap the item."""
-
-
-class UnreadableError(Exception):
-    """The bytes are not JSON, even with a tolerant reader."""
-
-
-# --- bytes to JSON -------------------------------------------------------------------------------
-
-# Every escape is consumed, so that the `u` behind an escaped backslash is not taken for one.
-_ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    r"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
-_LONGEST_SAFE_INT = 18  # digits that always fit into 64 bits
-
-
-def read_json(body: bytes) -> object:
-    r"""The JSON of a body. Raises UnreadableError.
-
-    orjson first. What it refuses and Meta can send is read the slow way: half of a surrogate pair
-    (a text cut inside an emoji arrives as a lone `\ud83d`) becomes U+FFFD, a number beyond 64 bits
-    or beyond a double keeps its digits as text, a byte order mark is skipped. NaN is not JSON.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        text = _ESCAPE.sub(_whole, body.decode("utf-8-sig"))
-        return json.loads(
-            text, parse_int=_integer, parse_float=_float, parse_constant=_not_a_number
-        )
-    except (ValueError, RecursionError) as bad:
-        raise UnreadableError from bad
-
-
-def _whole(escape: re.Match[str]) -> str:
-    return "\\ufffd" if escape["lone"] else escape[0]
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _LONGEST_SAFE_INT else digits
-
-
-def _float(text: str) -> float | str:
-    number = float(text)
-    return text if number in (float("inf"), float("-inf")) else number
-
-
-def _not_a_number(name: str) -> object:
-    raise ValueError(name)
-
-
-def is_too_deep(value: object, limit: int = MAX_DEPTH) -> bool:
-    """Whether arrays and objects nest deeper than the limit."""
-    level: list[Any] = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for one in level
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
-    return True
-
-
-# --- JSON to items -------------------------------------------------------------------------------
 
 
 def split(payload: object) -> Split:
@@ -363,67 +285,3 @@ def _party(user: str | None, phone: str | None, contacts: list[Json]) -> str:
 def _user_id(value: object) -> str | None:
     # In user_id_update it is {previous, current}: behind what came under the previous one.
     return _text(value.get("previous")) if isinstance(value, dict) else _text(value)
-
-
-# --- whose item is it ----------------------------------------------------------------------------
-
-
-def admit(number: Number | None, source: Source) -> Number | QuarantineReason:
-    """The number that an item is for, or why it may not be taken for it."""
-    if number is None:
-        return QuarantineReason.UNKNOWN_NUMBER
-    if number.app_id != source.app_id:
-        return QuarantineReason.WRONG_APP
-    if source.tenants is not None and number.tenant not in source.tenants:
-        return QuarantineReason.WRONG_APP
-    return number
-
-
-# --- what waits in quarantine --------------------------------------------------------------------
-
-
-class Waiting:
-    """Which unknown numbers wait in one partition of the quarantine, and between which offsets.
-
-    The topic is the truth: a record adds, a mark (`up_to`) removes. Reading any part of it twice
-    changes nothing, so a rebalance or a restart may read from an older place.
-    """
-
-    def __init__(self) -> None:
-        self._spans: dict[str, tuple[int, int]] = {}
-        self._done: dict[str, set[int]] = {}
-
-    def add(self, phone_number_id: str, offset: int) -> None:
-        """A record of an unknown number lies at this offset."""
-        first, last = self._spans.get(phone_number_id, (offset, offset))
-        self._spans[phone_number_id] = (min(first, offset), max(last, offset))
-
-    def settle(self, phone_number_id: str, up_to: int) -> None:
-        """Everything of the number up to and with this offset has been driven again."""
-        span = self._spans.get(phone_number_id)
-        if span is None or span[0] > up_to:
-            return
-        if span[1] <= up_to:
-            del self._spans[phone_number_id]
-            self._done.pop(phone_number_id, None)
-        else:
-            self._spans[phone_number_id] = (up_to + 1, span[1])
-
-    def skip(self, phone_number_id: str, offset: int) -> None:
-        """An operator drove or dropped this one record."""
-        if self._spans.get(phone_number_id) == (offset, offset):
-            self.settle(phone_number_id, offset)
-        elif phone_number_id in self._spans:
-            self._done.setdefault(phone_number_id, set()).add(offset)
-
-    def skipped(self, phone_number_id: str) -> frozenset[int]:
-        """The offsets inside its span that are done all the same."""
-        return frozenset(self._done.get(phone_number_id, ()))
-
-    def spans(self) -> list[tuple[str, int, int]]:
-        """Number, first and last offset of each that waits."""
-        return [(number, first, last) for number, (first, last) in self._spans.items()]
-
-    def watermark(self, position: int) -> int:
-        """Where a later reader must start: the oldest that waits, else the position."""
-        return min((first for first, _ in self._spans.values()), default=position)

@@ -1,0 +1,1 @@
+"""The pure part: JSON, items, whose they are, what waits in quarantine."""
