@@ -103,14 +103,14 @@ def settings_for(addresses: Addresses) -> InboxSettings:
     )
 
 
-async def tenant_of(settings: InboxSettings, size: Size) -> tuple[Tenant, float]:
-    """The filled tenant, and the seconds that filling took."""
-    file = HOME / f"crowd-{size.conversations}-{size.messages}.json"
+async def tenant_of(settings: InboxSettings, size: Size, home: Path) -> tuple[Tenant, float]:
+    """The filled tenant, and the seconds that filling took; `home` remembers both."""
+    file = home / f"crowd-{size.conversations}-{size.messages}.json"
     if file.exists():
         kept = json_util.loads(file.read_text(), json_options=json_util.JSONOptions(tz_aware=True))
         return Tenant(**kept["tenant"]), kept["seconds"]
     await ensure_topics(settings, partitions=1)
-    async with inbox(settings) as url:
+    async with inbox(settings, home) as url:
         tenant = await _set_up(url, settings.platform_token.get_secret_value())
     print("filling ...", flush=True)
     crowd = Crowd(tenant, size.conversations, size.messages)
@@ -153,7 +153,7 @@ def _fill(settings: InboxSettings, crowd: Crowd) -> float:
 
 
 @contextlib.asynccontextmanager
-async def inbox(settings: InboxSettings) -> AsyncIterator[str]:
+async def inbox(settings: InboxSettings, home: Path) -> AsyncIterator[str]:
     """The service as a process; its address."""
     port = free_port()
     environment = {
@@ -163,14 +163,13 @@ async def inbox(settings: InboxSettings) -> AsyncIterator[str]:
         "ATRIO_TOPIC_PREFIX": settings.topic_prefix,
         "ATRIO_INBOX_DB": settings.inbox_db,
         "ATRIO_INBOX_PORT": str(port),
-        "ATRIO_HOME": str(HOME),
+        "ATRIO_HOME": str(home),
         "ATRIO_KEY_SECRET": settings.key_secret.get_secret_value(),
         "ATRIO_MASTER_KEY": settings.master_key.get_secret_value(),
         "ATRIO_PLATFORM_TOKEN": settings.platform_token.get_secret_value(),
     }
     url = f"http://127.0.0.1:{port}"
-    log = HOME / "inbox.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = home / "inbox.log"
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: ASYNC220 - it is waited for below
             [sys.executable, "-m", "services.inbox"],

@@ -21,9 +21,11 @@ from typing import Final
 import aiohttp
 import psutil
 
+from services.inbox.settings import InboxSettings
 from tests.bench.crowd import COMMON, RARE, TWO, Tenant, phone_of
 from tests.bench.crowd_home import (
     CACHE_GB,
+    HOME,
     Size,
     inbox,
     servers,
@@ -34,7 +36,6 @@ from tests.bench.crowd_home import (
     warm,
 )
 from tests.bench.report import DOCS, machine
-from tests.support.stack import Addresses
 
 HOLD_MS: Final = 50.0
 QUIET: Final = 0.25
@@ -257,11 +258,12 @@ To hold: p95 under {HOLD_MS:.0f} ms. {held}
     return page + "".join(f"{each.line}\n" for each in timings)
 
 
-async def run(addresses: Addresses, given: argparse.Namespace) -> tuple[list[Timing], float]:
+async def run(
+    settings: InboxSettings, given: argparse.Namespace, home: Path
+) -> tuple[list[Timing], float]:
     """Fills where nothing is, measures."""
-    settings = settings_for(addresses)
-    tenant, seconds = await tenant_of(settings, Size(given.conversations, given.messages))
-    async with inbox(settings) as url:
+    tenant, seconds = await tenant_of(settings, Size(given.conversations, given.messages), home)
+    async with inbox(settings, home) as url:
         if not given.hot:
             await asyncio.to_thread(warm, settings)
         return ([] if given.fill else await measure(url, tenant, given)), seconds
@@ -287,7 +289,7 @@ def main() -> None:
     """Run on a stack of its own."""
     given = arguments()
     with stack(afresh=given.afresh, keep=given.keep) as addresses:
-        timings, seconds = asyncio.run(run(addresses, given))
+        timings, seconds = asyncio.run(run(settings_for(addresses), given, HOME))
     if given.dry or given.only or given.fill:
         return
     (given.out / "lists.md").write_text(written(timings, given, seconds))
