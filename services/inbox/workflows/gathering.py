@@ -10,7 +10,7 @@ from services.inbox.decisions.listing import Position, Sort, decode_position, en
 from services.inbox.model.errors import invalid
 from services.inbox.storage.sights import Place
 
-STEPS = (40, 300, 700)
+STEPS = (40, 200, 400)
 """Rows that are looked at, one after the other, until a page is full."""
 
 

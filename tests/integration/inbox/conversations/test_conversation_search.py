@@ -144,4 +144,4 @@ async def test_agents_find_all_that_they_see(office: Office):
     )
     homes, calls = await found()
     assert homes == theirs[::-1]
-    assert calls == 4
+    assert calls == 5
