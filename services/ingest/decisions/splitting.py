@@ -67,7 +67,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _number_text(value: object) -> str | None:
+def _ident(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _text(value)
@@ -96,8 +96,8 @@ class _Value:
         self.entry = entry
         metadata = value.get("metadata")
         self.metadata: Json = metadata if isinstance(metadata, dict) else {}
-        self.phone_number_id = _number_text(self.metadata.get("phone_number_id"))
-        self.waba_id = _number_text(entry.get("id"))
+        self.phone_number_id = _ident(self.metadata.get("phone_number_id"))
+        self.waba_id = _ident(entry.get("id"))
         self.contacts: dict[str, list[Json]] = {}
         self.lone: Json | None = _NOT_SOUGHT
         contacts = value.get("contacts")
@@ -109,7 +109,7 @@ class _Value:
         for contact in contacts:
             if isinstance(contact, dict):
                 for name in ("wa_id", "user_id"):
-                    known_as = _text(contact.get(name))
+                    known_as = _ident(contact.get(name))
                     if known_as is not None:
                         self.contacts.setdefault(known_as, []).append(contact)
 
@@ -142,7 +142,7 @@ class _Value:
                 out.rejects.append(Reject(QuarantineReason.UNEXPECTED_SHAPE, self.phone_number_id))
             elif kind is InboundType.CHANGE:
                 out.items.append(self._change(element))
-            elif _text(element.get("id")) is None:
+            elif _ident(element.get("id")) is None:
                 out.rejects.append(Reject(QuarantineReason.NO_MESSAGE_ID, self.phone_number_id))
             elif kind is InboundType.STATUS:
                 out.items.append(self._status(element))
@@ -151,26 +151,26 @@ class _Value:
 
     def _message(self, element: Json, kind: InboundType) -> Item:
         if kind is InboundType.ECHO:
-            user, phone = _text(element.get("to_user_id")), _text(element.get("to"))
+            user, phone = _ident(element.get("to_user_id")), _ident(element.get("to"))
         else:
-            user, phone = _text(element.get("from_user_id")), _text(element.get("from"))
+            user, phone = _ident(element.get("from_user_id")), _ident(element.get("from"))
         contacts = self._belonging(user, phone) or self._only_one(element, user, phone)
-        group = _text(element.get("group_id"))
+        group = _ident(element.get("group_id"))
         return self._item(
             kind,
             element,
             contacts,
             f"group:{group}" if group else _party(user, phone, contacts),
-            (kind.value, element["id"]),
+            (kind.value, str(element["id"])),
         )
 
     def _status(self, element: Json) -> Item:
-        user, phone = _text(element.get("recipient_user_id")), _text(element.get("recipient_id"))
+        user, phone = _ident(element.get("recipient_user_id")), _ident(element.get("recipient_id"))
         participant = (
-            _text(element.get("recipient_participant_user_id")),
-            _text(element.get("recipient_participant_id"))
+            _ident(element.get("recipient_participant_user_id")),
+            _ident(element.get("recipient_participant_id"))
             # Meta's own examples spell it this way round as well.
-            or _text(element.get("participant_recipient_id")),
+            or _ident(element.get("participant_recipient_id")),
         )
         if element.get("recipient_type") == "group" and phone:
             contacts = self._belonging(*participant)
@@ -180,25 +180,25 @@ class _Value:
             party = _party(user, phone, contacts)
         identity = (
             InboundType.STATUS.value,
-            element["id"],
-            _number_text(element.get("status")) or "",
-            _number_text(element.get("timestamp")) or "",
+            str(element["id"]),
+            _ident(element.get("status")) or "",
+            _ident(element.get("timestamp")) or "",
             participant[0] or participant[1] or user or phone or "",
         )
         return self._item(InboundType.STATUS, element, contacts, party, identity)
 
     def _change(self, element: Json) -> Item:
-        user = _text(element.get("from_user_id")) or _user_id(element.get("user_id"))
-        phone = _text(element.get("wa_id")) or _text(element.get("from"))
+        user = _ident(element.get("from_user_id")) or _user_id(element.get("user_id"))
+        phone = _ident(element.get("wa_id")) or _ident(element.get("from"))
         if element.get("direction") == "BUSINESS_INITIATED":  # a call of ours: the user is `to`
-            user = _text(element.get("to_user_id"))
-            phone = _text(element.get("to"))
+            user = _ident(element.get("to_user_id"))
+            phone = _ident(element.get("to"))
         contacts = self._belonging(user, phone) if element is not self.value else []
-        group = _text(element.get("group_id"))
+        group = _ident(element.get("group_id"))
         identity = (
             InboundType.CHANGE.value,
             self.field,
-            _number_text(self.entry.get("time")) or "",
+            _ident(self.entry.get("time")) or "",
         )
         party = f"group:{group}" if group else _party(user, phone, contacts)
         return self._item(InboundType.CHANGE, element, contacts, party, identity)
@@ -224,7 +224,7 @@ class _Value:
         contact = self.lone
         if contact is None or element.get("type") == "system":
             return []
-        own_user, own_phone = _text(contact.get("user_id")), _text(contact.get("wa_id"))
+        own_user, own_phone = _ident(contact.get("user_id")), _ident(contact.get("wa_id"))
         if user is not None and own_user is not None:
             return []  # they were compared
         if phone is not None and own_phone is not None and not is_same_phone(phone, own_phone):
@@ -237,11 +237,11 @@ class _Value:
         if len(contacts) != 1:
             return None
         senders = {
-            (_text(one.get("from_user_id")), _text(one.get("from")))
+            (_ident(one.get("from_user_id")), _ident(one.get("from")))
             for one in _elements(self.value, "messages")
             if one.get("type") != "system"
         } | {
-            (_text(one.get("to_user_id")), _text(one.get("to")))
+            (_ident(one.get("to_user_id")), _ident(one.get("to")))
             for one in _elements(self.value, "message_echoes")
         }
         return contacts[0] if len(senders) == 1 else None
@@ -276,7 +276,7 @@ def _party(user: str | None, phone: str | None, contacts: list[Json]) -> str:
     # A status often names the phone alone where the message named the BSUID: one of the contacts
     # beside it can bring both into the same partition.
     if user is None:
-        user = next((own for one in contacts if (own := _text(one.get("user_id")))), None)
+        user = next((own for one in contacts if (own := _ident(one.get("user_id")))), None)
     if user is not None:
         return f"user:{user}"
     return f"phone:{phone}" if phone else ""
@@ -284,4 +284,4 @@ def _party(user: str | None, phone: str | None, contacts: list[Json]) -> str:
 
 def _user_id(value: object) -> str | None:
     # In user_id_update it is {previous, current}: behind what came under the previous one.
-    return _text(value.get("previous")) if isinstance(value, dict) else _text(value)
+    return _ident(value.get("previous")) if isinstance(value, dict) else _ident(value)

@@ -142,6 +142,24 @@ def test_split_gives_no_message_the_contact_of_another(
     assert [item.contacts for item in found.items] == [[] for _ in messages]
 
 
+def test_regression_split_matches_ids_that_came_as_numbers():
+    value_ = value(
+        contacts=[{"wa_id": 12025550122}, {"wa_id": "12025550111"}],
+        messages=[{"id": "wamid.A", "from": 12025550111}, {"id": 77, "from": "12025550122"}],
+        statuses=[{"id": "wamid.B", "status": "read", "recipient_id": 12025550111}],
+    )
+
+    found = split(webhook(value_))
+
+    assert found.rejects == []
+    assert [(item.party, item.contacts) for item in found.items] == [
+        ("phone:12025550111", [{"wa_id": "12025550111"}]),
+        ("phone:12025550122", [{"wa_id": 12025550122}]),
+        ("phone:12025550111", [{"wa_id": "12025550111"}]),
+    ]
+    assert found.items[1].identity == ("whatsapp.message", "77")
+
+
 def test_split_takes_messages_and_statuses_out_of_one_value():
     found = split(
         webhook(
@@ -205,7 +223,7 @@ def test_split_understands_a_change_printed_one_level_too_high():
         pytest.param(webhook(value(messages={})), "unexpected_shape", id="messages-object"),
         pytest.param(webhook(value(messages=[None])), "unexpected_shape", id="message-null"),
         pytest.param(webhook(value(messages=[{}])), "no_message_id", id="message-without-id"),
-        pytest.param(webhook(value(messages=[{"id": 5}])), "no_message_id", id="id-number"),
+        pytest.param(webhook(value(messages=[{"id": [5]}])), "no_message_id", id="id-list"),
         pytest.param(webhook(value(statuses=[{"id": ""}])), "no_message_id", id="id-empty"),
     ],
 )
