@@ -211,19 +211,27 @@ def read_answer(status: int, raw: bytes) -> CallAnswer:
     if not isinstance(members, dict):
         return Ambiguous(f"http_{status}")
     error = members.get("error")
-    if isinstance(error, dict) and isinstance(error.get("code"), int):
-        return _graph_error(error, members)
+    if isinstance(error, dict):
+        code = _code(error.get("code"))
+        if code is not None:
+            return _graph_error(code, error, members)
     if status != 200 or error is not None:
         return Ambiguous(f"http_{status}")
     return Done(members)
 
 
-def _graph_error(error: Mapping[str, Any], members: Mapping[str, object]) -> GraphError:
+def _code(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value[:18])
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _graph_error(code: int, error: Mapping[str, Any], members: Mapping[str, object]) -> GraphError:
     details = error.get("error_data")
     detail = details.get("details") if isinstance(details, dict) else None
     title = error.get("message")
     return GraphError(
-        code=error["code"],
+        code=code,
         title=title if isinstance(title, str) else None,
         detail=detail if isinstance(detail, str) else None,
         transient=error.get("is_transient") is True,

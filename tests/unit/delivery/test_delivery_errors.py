@@ -148,6 +148,12 @@ def test_sample_error_is_read_by_its_code(sample: Path):
     assert rule_of(answer) is RULES[answer.code]
 
 
+def test_regression_code_as_text_is_a_code():
+    answer = read_answer(400, b'{"error": {"code": "131026", "message": "Undeliverable"}}')
+    assert isinstance(answer, GraphError)
+    assert (answer.code, rule_of(answer)) == (131026, RULES[131026])
+
+
 @pytest.mark.parametrize(
     ("status", "raw"),
     [
