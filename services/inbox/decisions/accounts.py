@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from services.inbox.decisions.parsing import Recorded
-from services.inbox.decisions.whatsapp import ident, text
+from services.inbox.decisions.whatsapp import ident, member, text
 from services.inbox.model.accounts import AccountNews, TemplateRef
 from services.inbox.model.items import Person
 from shared.contracts.directory import NumberEntry
@@ -20,6 +20,8 @@ from shared.contracts.directory import NumberEntry
 _BEGINNINGS = (
     "account_",
     "business_capability_",
+    "business_username_",
+    "flows",
     "message_template_",
     "partner_solution",
     "payment_configuration_",
@@ -29,7 +31,15 @@ _BEGINNINGS = (
     "user_preferences",
 )
 # In this order: the first that a value has is the word for what happened.
-_WORDS = ("event", "decision", "new_quality_score", "new_category", "value", "status")
+_WORDS = (
+    "event",
+    "decision",
+    "new_quality_score",
+    "new_category",
+    "value",
+    "alert_type",
+    "status",
+)
 # What names a person, or is said in another member already.
 _LEFT_OUT = frozenset(
     {
@@ -42,6 +52,7 @@ _LEFT_OUT = frozenset(
         "messaging_product",
         "metadata",
         "parent_user_id",
+        "phone_number",
         "requester",
         "user_id",
         "wa_id",
@@ -73,7 +84,7 @@ def told_by(change: Recorded) -> Told | None:
         tenant=change.tenant,
         at=change.received_at,
         field=change.field[:_WORD_LIMIT],
-        change=next((word for name in _WORDS if (word := _word(item.get(name)))), None),
+        change=_change(item),
         waba_id=text(record.get("waba_id")),
         number_id=change.number_id,
         contact_id=None,
@@ -81,7 +92,8 @@ def told_by(change: Recorded) -> Told | None:
         details=_details(item),
     )
     person = Person(user_id=ident(item.get("user_id")), wa_id=ident(item.get("wa_id")))
-    return Told(news, text(item.get("display_phone_number")), person)
+    phone = text(item.get("display_phone_number")) or text(item.get("phone_number"))
+    return Told(news, phone, person)
 
 
 def number_with(phone: str, waba_id: str | None, numbers: Iterable[NumberEntry]) -> str | None:
@@ -95,6 +107,12 @@ def number_with(phone: str, waba_id: str | None, numbers: Iterable[NumberEntry])
 
 def _digits(phone: str | None) -> str | None:
     return "".join(filter(str.isdigit, phone or "")) or None
+
+
+def _change(item: Mapping[str, Any]) -> str | None:
+    """What happened; an alert may be told one level down."""
+    words = next((word for name in _WORDS if (word := _word(item.get(name)))), None)
+    return words or _word(member(item, "alert_info", "alert_type"))
 
 
 def _word(value: object) -> str | None:

@@ -123,6 +123,31 @@ def test_odd_shapes_are_news_without_a_word(item: dict[str, Any]) -> None:
     assert found.news.change is None
 
 
+@pytest.mark.parametrize(
+    ("field", "item", "word"),
+    [
+        ("account_alerts", {"alert_type": "OBA_APPROVED", "alert_status": "NONE"}, "OBA_APPROVED"),
+        ("account_alerts", {"alert_info": {"alert_type": "INCREASED"}}, "INCREASED"),
+        ("business_username_updates", {"username": "shop", "status": "approved"}, "approved"),
+        ("flows", {"event": "FLOW_STATUS_CHANGE", "flow_id": "9"}, "FLOW_STATUS_CHANGE"),
+    ],
+)
+def test_regression_alerts_usernames_and_flows_are_news(
+    field: str, item: dict[str, Any], word: str
+) -> None:
+    found = change(field, **item)
+
+    assert found is not None
+    assert found.news.change == word
+
+
+def test_regression_account_update_may_name_its_phone_in_another_member() -> None:
+    found = change("account_update", event="VERIFIED_ACCOUNT", phone_number="12025550100")
+
+    assert found is not None
+    assert (found.phone, found.news.details) == ("12025550100", {})
+
+
 def test_long_words_and_large_details_are_cut() -> None:
     found = change("account_update", event="E" * 5000, violation_info="V" * DETAILS_LIMIT)
 
