@@ -293,4 +293,6 @@ def _system_relink(item: Raw, person: Person) -> Relink | None:
     user = ident(told.get("user_id"))
     if told.get("type") == "customer_identity_changed":
         return None
+    if (user, phone) == (person.user_id, person.wa_id):
+        return None
     return _relink(person, Person(user_id=user, wa_id=phone))

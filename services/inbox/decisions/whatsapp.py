@@ -95,7 +95,7 @@ def moment(value: Any, otherwise: datetime) -> datetime:
 
 
 def flag(value: Any) -> bool:
-    return value is True
+    return value is True or (isinstance(value, str) and value.lower() == "true")
 
 
 # -- people
@@ -103,10 +103,14 @@ def flag(value: Any) -> bool:
 
 def sender(item: Raw, contacts: list[Any]) -> Person:
     """Who wrote a message."""
-    phone = ident(item.get("from"))
+    user, phone = ident(item.get("from_user_id")), ident(item.get("from"))
     if phone is None and item.get("type") == "system":
         phone = ident(member(item, "system", "customer"))
-    return _person(ident(item.get("from_user_id")), phone, contacts)
+        if user is None and phone is None:  # whoever they are from now on
+            told = mapping(item.get("system"))
+            user = ident(told.get("user_id"))
+            phone = ident(told.get("wa_id")) or ident(told.get("new_wa_id"))
+    return _person(user, phone, contacts)
 
 
 def addressee(item: Raw, contacts: list[Any]) -> Person:
@@ -196,9 +200,10 @@ def _surroundings(item: Raw) -> Raw:
         found["context"] = context
         if flag(context.get("forwarded")) or flag(context.get("frequently_forwarded")):
             found["forwarded"] = True
-    for name in ("referral", "errors"):
-        if item.get(name):
-            found[name] = item[name]
+    if mapping(item.get("referral")):
+        found["referral"] = item["referral"]
+    if item.get("errors"):
+        found["errors"] = item["errors"]
     return found
 
 

@@ -69,6 +69,18 @@ def test_timestamp_is_read_or_that_of_the_arrival(timestamp: object, expected: d
             (None, "12025550133"),
             id="old-system-message",
         ),
+        pytest.param(
+            {"from": None, "type": "system", "system": {"user_id": "US.3", "wa_id": 12025550144}},
+            None,
+            ("US.3", "12025550144"),
+            id="system-message-of-the-new-identity-alone",
+        ),
+        pytest.param(
+            {"from": 12025550111, "from_user_id": None},
+            {"wa_id": "12025550111", "user_id": "US.1", "profile": None},
+            ("US.1", "12025550111"),
+            id="number-and-text",
+        ),
     ],
 )
 def test_person_is_who_message_and_contact_tell(
@@ -145,6 +157,17 @@ def test_regression_huge_edits_reactions_and_errors_are_cut():
     assert failed.fact.error.code == str(2**64 - 1)
     assert len(failed.fact.error.title or "") == 1024
     assert len(failed.refs) == 1
+
+
+def test_regression_words_for_true_count_and_a_referral_is_an_object():
+    voice = incoming(message(type="audio", audio={"id": 7, "voice": "true"})).body
+    forwarded = incoming(message(text={"body": 5}, context={"forwarded": "true"})).body
+    advertised = incoming(message(text={"body": "a"}, referral="x")).body
+
+    assert voice.media is not None
+    assert (voice.media.voice, voice.media.whatsapp_id) == (True, "7")
+    assert (forwarded.text, forwarded.content["forwarded"]) == ("5", True)
+    assert "referral" not in advertised.content
 
 
 def test_change_of_number_of_the_old_kind_links_both():
