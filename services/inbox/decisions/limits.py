@@ -198,7 +198,7 @@ def _interactive(held: dict[str, Any]) -> Iterable[FieldError]:
     action = held["action"]
     body = held.get("body")
     words = body.get("text") if isinstance(body, dict) else None
-    known = kind in {"button", "list", "cta_url"}
+    known = kind in {"button", "list", "cta_url", "location_request_message"}
     yield from _text(
         "interactive.body.text", words, TEXT if kind == "list" else CAPTION, required=known
     )
@@ -213,8 +213,10 @@ def _interactive(held: dict[str, Any]) -> Iterable[FieldError]:
             yield from _list(action)
         case "cta_url":
             parameters = action.get("parameters")
-            label = parameters.get("display_text") if isinstance(parameters, dict) else None
-            yield from _text("interactive.action.parameters.display_text", label, 20)
+            link = parameters if isinstance(parameters, dict) else {}
+            place = "interactive.action.parameters"
+            yield from _text(f"{place}.display_text", link.get("display_text"), 20)
+            yield from _text(f"{place}.url", link.get("url"), CONTENT_BYTES)
         case _:
             return
 

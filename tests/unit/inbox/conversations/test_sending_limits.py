@@ -38,6 +38,21 @@ def listed(*sections: dict[str, Any], button: str = "Open", body: str = "Pick") 
     return request("interactive", interactive=held)
 
 
+def link(**parameters: str) -> OutgoingRequest:
+    action = {"name": "cta_url", "parameters": parameters}
+    held = {"type": "cta_url", "body": {"text": "b"}, "action": action}
+    return request("interactive", interactive=held)
+
+
+def where(body: str) -> OutgoingRequest:
+    held = {
+        "type": "location_request_message",
+        "body": {"text": body},
+        "action": {"name": "send_location"},
+    }
+    return request("interactive", interactive=held)
+
+
 def section(*rows: dict[str, Any], **members: str) -> dict[str, Any]:
     return {"rows": list(rows or [row()]), **members}
 
@@ -56,6 +71,8 @@ SOUND = [
     buttons(reply(1), reply(2), reply(3)),
     listed(section(), button="x" * 20, body="x" * 4096),
     listed(section(row(1), title="A"), section(row(2), title="B")),
+    link(url="https://example.test", display_text="x" * 20),
+    where("x" * 1024),
     request("interactive", interactive={"type": "flow", "action": {"name": "flow"}}),
 ]
 
@@ -252,13 +269,29 @@ WRONG = [
         listed(section(), button="x" * 21), "interactive.action.button", "too_long", 20, id="button"
     ),
     pytest.param(
-        request(
-            "interactive", interactive={"type": "cta_url", "body": {"text": "b"}, "action": {}}
-        ),
+        link(url="https://example.test"),
         "interactive.action.parameters.display_text",
         "required",
         None,
         id="cta_url",
+    ),
+    pytest.param(
+        link(url="https://example.test", display_text="x" * 21),
+        "interactive.action.parameters.display_text",
+        "too_long",
+        20,
+        id="cta_url_label",
+    ),
+    pytest.param(
+        link(display_text="Open"),
+        "interactive.action.parameters.url",
+        "required",
+        None,
+        id="cta_url_without_url",
+    ),
+    pytest.param(where(""), "interactive.body.text", "required", None, id="location_request_body"),
+    pytest.param(
+        where("x" * 1025), "interactive.body.text", "too_long", 1024, id="location_request_length"
     ),
     pytest.param(
         request("interactive", interactive={}), "interactive.type", "required", None, id="kind"
