@@ -12,7 +12,7 @@ from services.inbox.api.bodies import (
     Items,
     Limit,
     Line,
-    Password,
+    NewPassword,
     from_cursor,
     patch_of,
     to_cursor,
@@ -31,7 +31,7 @@ from shared.contracts.base import Time
 class FirstAdmin(Body):
     email: Email
     name: Line
-    password: Password
+    password: NewPassword
 
 
 class TenantBody(Body):
