@@ -28,6 +28,7 @@ from services.inbox.model.events import CUSTOMER, ROUTING, SYSTEM, Command, Emit
 from services.inbox.model.items import (
     Assignment,
     BotFailure,
+    Called,
     Fact,
     Incoming,
     Item,
@@ -137,6 +138,8 @@ def fold(
                 fate = _give_up(draft, item)
             case OutOfHours():
                 fate = _tell_hours(draft, item, messages, around)
+            case Called():
+                fate = _open_window(draft, item)
             case _:
                 assert_never(item)
         fates.append((item, fate))
@@ -322,6 +325,22 @@ def _give_up(draft: Draft, item: BotFailure) -> Fate:
         actor=SYSTEM,
         reason="bot_failed",
         explanation={"cause": item.cause},
+    )
+    return Fate.APPLIED
+
+
+def _open_window(draft: Draft, item: Called) -> Fate:
+    was = draft.conversation
+    closes = min(item.at, draft.now) + WINDOW
+    if was.deleted or was.contact.blocked:
+        return Fate.REFUSED
+    if closes <= draft.now or (was.window_closes_at and was.window_closes_at >= closes):
+        return Fate.UNCHANGED
+    draft.emit(
+        E.CONVERSATION_UPDATED,
+        evolve(was, window_closes_at=closes),
+        actor=CUSTOMER,
+        details={"kind": "called"},
     )
     return Fate.APPLIED
 

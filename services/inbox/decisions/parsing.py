@@ -60,6 +60,14 @@ class Parsed:
 
 
 @value
+class Call:
+    """Who called a number of ours, and when."""
+
+    person: Person
+    at: datetime
+
+
+@value
 class Recorded:
     """A change that is kept as it came: calls, groups, account and template updates, ..."""
 
@@ -71,6 +79,7 @@ class Recorded:
     received_at: datetime
     relink: Relink | None = None
     group: GroupName | None = None
+    call: Call | None = None
 
 
 def parse(
@@ -121,7 +130,17 @@ def _recorded(
             Person(user_id=ident(member(item, "user_id", "current")), wa_id=phone),
         )
     group = _group_name(item) if field in _GROUP_FIELDS else None
-    return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink, group)
+    call = _call(item, value.get("contacts"), received_at) if field == "calls" else None
+    return Recorded(ce_id, tenant, number, field, _dumped(value), received_at, relink, group, call)
+
+
+def _call(item: Raw, contacts: Any, received_at: datetime) -> Call | None:
+    """A call of the customer, missed or taken. What tells of its end alone says when it began."""
+    at = item.get("timestamp") if item.get("event") == "connect" else item.get("start_time")
+    if item.get("direction") != "USER_INITIATED" or text(at) is None:
+        return None
+    person = whatsapp.sender(item, contacts if isinstance(contacts, list) else [])
+    return Call(person, moment(at, received_at)) if person.known else None
 
 
 def _group_name(item: Raw) -> GroupName | None:

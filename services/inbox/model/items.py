@@ -155,4 +155,11 @@ class OutOfHours:
     message_id: str
 
 
-Item = Incoming | Fact | Assignment | BotFailure | OutOfHours
+@value
+class Called:
+    """The customer called: WhatsApp opens the window as for a message."""
+
+    at: datetime
+
+
+Item = Incoming | Fact | Assignment | BotFailure | OutOfHours | Called

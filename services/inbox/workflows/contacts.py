@@ -215,6 +215,18 @@ class ContactResolver:
         await self._alter(target, lambda shown: refreshed(shown, relink.current))
         await self._log.publish(found.publications)
 
+    async def known(self, tenant: str, person: Person) -> str | None:
+        """The contact that somebody is known as; nobody is created."""
+        named = identities(person)
+        keys = [self._identities.key(tenant, identity) for identity in named]
+        found = await self._identities.find(keys)
+        for key, identity in zip(keys, named, strict=True):
+            it = found.get(key)
+            user = it.shown.user_id if it is not None and it.shown is not None else None
+            if it is not None and not is_another(identity, person.user_id, user):
+                return it.contact
+        return None
+
     async def name_group(self, tenant: str, group: GroupName) -> None:
         """A group shows its subject as its contact's name, from the next message on."""
         found = await self.resolve([Want(tenant, Person(), group.group_id)])

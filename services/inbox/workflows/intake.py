@@ -13,7 +13,7 @@ import orjson
 from services.inbox.decisions.fold import Fate
 from services.inbox.decisions.parsing import Parsed, Recorded, parse
 from services.inbox.model.conversation import ContactSnapshot
-from services.inbox.model.items import Fact, Incoming, Person
+from services.inbox.model.items import Called, Fact, Incoming, Person
 from services.inbox.model.tally import Outcome
 from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFact, PendingFacts
@@ -98,6 +98,7 @@ class Intake:
             else:
                 sources.append(found)
         await self._record([change for _, change in recorded])
+        await self._open_windows([change for _, change in recorded])
         for record, change in recorded:
             self._note(record, change.tenant, Outcome.CHANGE, None)
         await self._take(sources)
@@ -145,6 +146,24 @@ class Intake:
         await self._follow(recorded)
         if recorded:
             self._count(Counter(recorded=len(recorded)))
+
+    async def _open_windows(self, recorded: Sequence[Recorded]) -> None:
+        """A call opens the window of the chat that is there; it makes none."""
+        works: dict[str, Work] = {}
+        for change in recorded:
+            call, number = change.call, change.number_id
+            if call is None or number is None:
+                continue
+            contact = await self._resolver.known(change.tenant, call.person)
+            if contact is None:
+                continue
+            party = f"contact:{contact}"
+            home = self._ids.conversation(change.tenant, number, party, 1)
+            work = works.setdefault(home, Work(home, change.tenant, number, party))
+            work.items.append(Called(call.at))
+        if works:
+            applied = await self._writer.apply(list(works.values()))
+            await self._conversations.publish(applied.publications)
 
     async def _take(self, sources: Sequence[Source]) -> None:
         people = await self._resolve(sources)

@@ -16,7 +16,15 @@ from services.inbox.decisions.fold import Fate, Folded, MessageIndex, Surroundin
 from services.inbox.decisions.timers import terms_of, with_due
 from services.inbox.decisions.views import Names
 from services.inbox.model.conversation import ContactSnapshot
-from services.inbox.model.items import Assignment, BotFailure, Fact, Incoming, Item, OutOfHours
+from services.inbox.model.items import (
+    Assignment,
+    BotFailure,
+    Called,
+    Fact,
+    Incoming,
+    Item,
+    OutOfHours,
+)
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
 from services.inbox.storage.messages import MessageStore, overlay
@@ -202,7 +210,7 @@ class ConversationWriter:
                         refs.update(item.refs)
                     case OutOfHours():
                         ids.add(item.message_id)
-                    case Assignment() | BotFailure():
+                    case Assignment() | BotFailure() | Called():
                         pass
         index = MessageIndex(await self._messages.look_up(ids, refs))
         for head in heads.values():

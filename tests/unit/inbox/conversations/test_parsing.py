@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.inbox.decisions.parsing import GroupName, Parsed, Recorded, parse
-from services.inbox.model.items import EditFact, Fact, Incoming, ReactionFact, StatusFact
+from services.inbox.decisions.parsing import Call, GroupName, Parsed, Recorded, parse
+from services.inbox.model.items import EditFact, Fact, Incoming, Person, ReactionFact, StatusFact
 from shared.contracts.inbound import InboundType
 from shared.ids import IdHasher
 
@@ -204,6 +204,35 @@ def test_regression_item_that_says_nothing_is_recorded_and_parks_nobody(
 
     assert isinstance(found, Recorded)
     assert (found.id, found.number_id, found.field) == ("ce", "n", "messages")
+
+
+RINGS = {"from": "12025550111", "direction": "USER_INITIATED", "event": "connect"}
+OVER = {"from": "12025550111", "direction": "USER_INITIATED", "event": "terminate"}
+BEGAN = datetime.fromtimestamp(1780000000, UTC)
+
+
+@pytest.mark.parametrize(
+    ("item", "at"),
+    [
+        pytest.param({**RINGS, "timestamp": "1780000000"}, BEGAN, id="rings"),
+        pytest.param({**RINGS, "timestamp": 1780000000}, BEGAN, id="rings-int"),
+        pytest.param(
+            {**OVER, "timestamp": "1780000120", "start_time": "1780000000"}, BEGAN, id="over"
+        ),
+        pytest.param({**OVER, "timestamp": "1780000120"}, None, id="over-untaken"),
+        pytest.param({**RINGS, "from": None, "timestamp": "1780000000"}, None, id="nobody"),
+        pytest.param(
+            {**RINGS, "direction": "BUSINESS_INITIATED", "timestamp": "1780000000"}, None, id="ours"
+        ),
+    ],
+)
+def test_call_of_the_customer_is_told_with_its_beginning(item: dict[str, Any], at: datetime | None):
+    value = {"item": item, "field": "calls", "number_id": "n", "contacts": None}
+
+    found = parse(InboundType.CHANGE, "acme", "ce", value, AT, IDS)
+
+    assert isinstance(found, Recorded)
+    assert found.call == (None if at is None else Call(Person(wa_id="12025550111"), at))
 
 
 @pytest.mark.parametrize(
