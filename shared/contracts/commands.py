@@ -112,7 +112,7 @@ class ResumeNumber(Payload):
 
 
 class NotifyBot(Payload):
-    """`bot.notify`: one event of a chat in status `bot`, for the number's bot.
+    """`bot.notify`: one event of a chat in status `bot`, or the one that ends it, for its bot.
 
     In the order of `version` within the chat, at least once. `type`, `at` and `data` are the
     event's own; the command's event id is `<conversation>:<version>:<position>`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.inbox.model.events import Emitted
 from shared.contracts.events import EventType
-from shared.contracts.views import Status
+from shared.contracts.views import ActorKind, Status
 
 TOLD = frozenset(
     {
@@ -18,9 +18,17 @@ TOLD = frozenset(
         EventType.MESSAGE_MEDIA_READY,
     }
 )
-"""What happens to a bot's chat without the bot's doing."""
+"""What happens to a bot's chat without the bot's doing, while the bot has it."""
+_FAILED = "bot_failed"
+"""The reason of a chat's end with a bot that could not be told of it."""
 
 
 def tells_bot(event: Emitted) -> bool:
-    """Whether the number's bot is to know of the event."""
-    return event.conversation.status is Status.BOT and event.type in TOLD
+    """Whether the number's bot is to know of the event: what happens to its chats, and their end.
+
+    It is not told of the end that it made itself, by handing off or by failing to be told.
+    """
+    if event.conversation.status is Status.BOT:
+        return event.type in TOLD
+    lost = event.before.status is Status.BOT
+    return lost and event.actor.kind is not ActorKind.BOT and event.reason != _FAILED
