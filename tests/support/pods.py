@@ -113,6 +113,23 @@ class World:
         self.messages[self.message_id(name)] = self.conversation(who)
         return self._record(InboundType.MESSAGE, self._text(name, who), who)
 
+    def moved(self, name: str, to: int, who: int = 1) -> InRecord:
+        """The customer has the phone of customer `to` from now on."""
+        told = {"type": "user_changed_number", "body": name, "wa_id": self.phone(to)}
+        item = {**self._text(name, who), "type": "system", "system": told}
+        return self._record(InboundType.MESSAGE, item, who)
+
+    def call(self, who: int = 1) -> InRecord:
+        """The customer calls."""
+        item = {
+            "id": f"wacid.{who}",
+            "from": self.phone(who),
+            "direction": "USER_INITIATED",
+            "event": "connect",
+            "timestamp": self._stamp(),
+        }
+        return self._record(InboundType.CHANGE, item, who, "calls")
+
     def echo(self, name: str, who: int = 1) -> InRecord:
         """What the business wrote on its phone: an outgoing message, which statuses are about."""
         self.messages[self.message_id(name)] = self.conversation(who)
@@ -122,7 +139,7 @@ class World:
     def status(self, name: str, status: str, who: int = 1) -> InRecord:
         self.statuses.add((self.message_id(name), status))
         item = {"id": f"wamid.{name}", "status": status, "timestamp": self._stamp()}
-        return self._record(InboundType.STATUS, {**item, "recipient_id": self._phone(who)}, who)
+        return self._record(InboundType.STATUS, {**item, "recipient_id": self.phone(who)}, who)
 
     def change(self) -> InRecord:
         """What concerns no conversation."""
@@ -131,7 +148,7 @@ class World:
     def message_id(self, name: str) -> str:
         return self.ids.inbound_message(self.tenant, NUMBER, f"wamid.{name}")
 
-    def _phone(self, who: int) -> str:
+    def phone(self, who: int) -> str:
         return f"5215500000{who:03}"
 
     def _stamp(self) -> str:
@@ -139,20 +156,22 @@ class World:
 
     def _text(self, name: str, who: int) -> dict[str, Any]:
         return {
-            "from": self._phone(who),
+            "from": self.phone(who),
             "id": f"wamid.{name}",
             "timestamp": self._stamp(),
             "type": "text",
             "text": {"body": name},
         }
 
-    def _record(self, kind: InboundType, item: dict[str, Any], who: int) -> InRecord:
+    def _record(
+        self, kind: InboundType, item: dict[str, Any], who: int, field: str = "messages"
+    ) -> InRecord:
         self._offset += 1
         received = timestamp(self.now)
         value = {
-            "field": "messages",
+            "field": field,
             "item": item,
-            "contacts": [{"wa_id": self._phone(who), "profile": {"name": f"Customer {who}"}}],
+            "contacts": [{"wa_id": self.phone(who), "profile": {"name": f"Customer {who}"}}],
             "metadata": {},
             "number_id": NUMBER,
             "phone_number_id": "1",

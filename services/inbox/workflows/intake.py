@@ -166,6 +166,10 @@ class Intake:
             await self._conversations.publish(applied.publications)
 
     async def _take(self, sources: Sequence[Source]) -> None:
+        for source in sources:
+            if source.parsed.relink is not None:
+                # First: what the new identity wrote may be in this very batch.
+                await self._resolver.relink(source.parsed.tenant, source.parsed.relink)
         people = await self._resolve(sources)
         works: dict[str, Work] = {}
         homes: dict[str, str] = {}
@@ -185,9 +189,6 @@ class Intake:
                     works[home].items.append(item)
         await self._place_facts(facts, works)
         applied = await self._writer.apply(list(works.values()))
-        for source in sources:
-            if source.parsed.relink is not None:
-                await self._resolver.relink(source.parsed.tenant, source.parsed.relink)
         await self._publish(people.publications, applied.publications)
         self._count(Counter(fate.value for _, fate in applied.fates))
         self._account(sources, applied)
@@ -321,8 +322,16 @@ class Intake:
 
 
 def _somebody(parsed: Parsed) -> Person:
-    """The person of an item; one that names nobody gets a contact of its own number's unknown."""
+    """The person of an item, by what they are known as from it on.
+
+    One that names nobody gets a contact of its own number's unknown.
+    """
     person = parsed.person
+    if parsed.relink is not None:
+        now = parsed.relink.current
+        person = replace(
+            person, user_id=now.user_id or person.user_id, wa_id=now.wa_id or person.wa_id
+        )
     return person if person.known else Person(user_id=f"unknown:{parsed.number_id}")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import replace
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -107,6 +108,38 @@ async def test_regression_a_contact_that_is_linked_keeps_its_labels_and_its_bloc
     assert set(contact.labels) == {"of-0", "of-1"} == set(contact.attributes)
     assert {*(contact.notes or "").split()} == {"of-0", "of-1"}
     assert await contacts_of(world, both) == [one, one]
+
+
+async def test_regression_who_changed_the_phone_writes_on_in_the_same_chat(world: World):
+    """In one batch, and told again days later."""
+    pod = world.pod()
+    moved = world.moved("moved", to=2)
+    handle = pod.inbox.intake.handle
+    await handle([world.message("before"), moved, world.message("after", who=2)])
+    await handle([moved])
+
+    (head,) = (await pod.inbox.log.load([world.conversation()])).values()
+
+    assert head.state["seq"] == 3
+    assert head.state["contact"]["wa_id"] == world.phone(2)
+    assert await pod.inbox.log.load([world.conversation(2)]) == {}
+
+
+async def test_a_call_opens_the_window_of_the_chat_that_is_there(world: World):
+    pod = world.pod()
+    await pod.inbox.intake.handle([world.message("m1")])
+    world.now += timedelta(hours=30)
+    call = world.call()
+    await pod.inbox.intake.handle([call, world.call(who=2)])
+    await pod.inbox.intake.handle([call])
+
+    heads = await pod.inbox.log.load([world.conversation(), world.conversation(2)])
+
+    assert list(heads) == [world.conversation()]
+    state = heads[world.conversation()].state
+    closes = (world.now + timedelta(hours=24)).replace(microsecond=0)
+    assert state["window_closes_at"].replace(tzinfo=UTC) == closes
+    assert (state["seq"], state["unread"]) == (1, 1)
 
 
 async def test_group_is_shown_by_its_subject_whoever_writes(world: World):
