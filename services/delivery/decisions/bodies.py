@@ -27,10 +27,9 @@ def address(recipient: Recipient) -> Json:
     """
     if recipient.group_id:
         return {"recipient_type": "group", "to": recipient.group_id}
-    if recipient.wa_id:
-        digits = "".join(c for c in recipient.wa_id if c in "0123456789")
-        if digits:
-            return {"recipient_type": "individual", "to": f"+{digits}"}
+    phone = _phone(recipient)
+    if phone is not None:
+        return {"recipient_type": "individual", "to": phone}
     if recipient.user_id:
         return {"recipient_type": "individual", "recipient": recipient.user_id}
     raise UnsendableError("no_recipient")
@@ -70,9 +69,15 @@ def read_body(wamid: str, *, typing: bool) -> Json:
 
 
 def block_body(recipient: Recipient) -> Json:
-    """One user of a block list: by phone, else by BSUID. Raises UnsendableError."""
-    if recipient.wa_id:
-        return {"messaging_product": "whatsapp", "block_users": [{"user": recipient.wa_id}]}
+    """One user of a block list: by phone with `+`, else by BSUID. Raises UnsendableError."""
+    phone = _phone(recipient)
+    if phone is not None:
+        return {"messaging_product": "whatsapp", "block_users": [{"user": phone}]}
     if recipient.user_id:
         return {"messaging_product": "whatsapp", "block_users": [{"user_id": recipient.user_id}]}
     raise UnsendableError("no_recipient")
+
+
+def _phone(recipient: Recipient) -> str | None:
+    digits = "".join(c for c in recipient.wa_id or "" if c in "0123456789")
+    return f"+{digits}" if digits else None

@@ -112,9 +112,10 @@ class Graph:
         return await self._call("POST", f"/{who.phone_number_id}/messages", who, json=body)
 
     async def block(self, who: Credentials, body: Json, *, blocked: bool) -> CallAnswer:
-        """Add to or remove from the block list; may be repeated."""
+        """Add one user to the block list or remove it; may be repeated."""
         method = "POST" if blocked else "DELETE"
-        return await self._call(method, f"/{who.phone_number_id}/block_users", who, json=body)
+        path = f"/{who.phone_number_id}/block_users"
+        return of_the_user(await self._call(method, path, who, json=body))
 
     async def number(self, who: Credentials) -> CallAnswer:
         """The number's throughput level."""
@@ -218,6 +219,22 @@ def read_answer(status: int, raw: bytes) -> CallAnswer:
     if status != 200 or error is not None:
         return Ambiguous(f"http_{status}")
     return Done(members)
+
+
+def of_the_user(answer: CallAnswer) -> CallAnswer:
+    """A partly refused block call of one user is refused for that user's own reason."""
+    if not isinstance(answer, GraphError | Done) or answer.members is None:
+        return answer
+    users = answer.members.get("block_users")
+    failed = _first(users.get("failed_users") if isinstance(users, dict) else None)
+    error = _first(failed.get("errors"))
+    code = _code(error.get("code"))
+    return answer if code is None else _graph_error(code, error, answer.members)
+
+
+def _first(array: object) -> Json:
+    first = array[0] if isinstance(array, list) and array else None
+    return first if isinstance(first, dict) else {}
 
 
 def _code(value: object) -> int | None:

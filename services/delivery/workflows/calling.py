@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -202,7 +202,7 @@ class Calls:
         except UnsendableError as bad:
             error = ErrorNote(bad.reason, bad.reason)
         else:
-            answer = _of_the_user(await self._graph.block(who, body, blocked=command.blocked))
+            answer = await self._graph.block(who, body, blocked=command.blocked)
             again = self._again(record, who, answer)
             if again is not None:
                 return again
@@ -262,24 +262,6 @@ class Calls:
                 return None
             case _ as never:
                 assert_never(never)
-
-
-def _of_the_user(answer: CallAnswer) -> CallAnswer:
-    """A partly refused block call of one user is refused for that user's own reason."""
-    if not isinstance(answer, GraphError) or answer.members is None:
-        return answer
-    block: Any = answer.members.get("block_users")
-    failed = block.get("failed_users") if isinstance(block, dict) else None
-    errors = failed[0].get("errors") if isinstance(failed, list) and failed else None
-    if not isinstance(errors, list) or not errors or not isinstance(errors[0].get("code"), int):
-        return answer
-    details = errors[0].get("error_data") or {}
-    return replace(
-        answer,
-        code=errors[0]["code"],
-        title=errors[0].get("message"),
-        detail=details.get("details"),
-    )
 
 
 def _failure(answer: CallAnswer) -> dict[str, Any] | None:

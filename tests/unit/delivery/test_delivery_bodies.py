@@ -138,7 +138,7 @@ def test_read_and_typing():
 
 
 def test_block_goes_by_phone_else_by_bsuid():
-    assert block_body(Recipient(wa_id="1", user_id="US.1"))["block_users"] == [{"user": "1"}]
+    assert block_body(Recipient(wa_id="1", user_id="US.1"))["block_users"] == [{"user": "+1"}]
     assert block_body(Recipient(user_id="US.1"))["block_users"] == [{"user_id": "US.1"}]
     with pytest.raises(UnsendableError):
         block_body(Recipient(group_id="g"))

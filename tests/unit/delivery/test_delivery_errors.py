@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from services.delivery.decisions.errors import MAX_AGE, RULES, Do, judge, rule_of
-from services.delivery.gateways.graph import read_answer
+from services.delivery.gateways.graph import of_the_user, read_answer
 from services.delivery.model import (
     Ambiguous,
     Done,
@@ -173,3 +173,34 @@ def test_success_keeps_its_members():
     answer = read_answer(200, b'{"success": true}')
     assert isinstance(answer, Done)
     assert answer.members == {"success": True}
+
+
+REFUSED = {"code": 131047, "message": "Re-engagement required", "error_data": {"details": "24 h"}}
+
+
+@pytest.mark.parametrize(
+    ("failed", "code"),
+    [
+        pytest.param([{"errors": [REFUSED]}], 131047, id="own-reason"),
+        pytest.param([{"errors": [{**REFUSED, "code": "131047"}]}], 131047, id="code-as-text"),
+        pytest.param([{"errors": [{"code": 131047, "error_data": "24 h"}]}], 131047, id="bare"),
+        pytest.param([{"errors": ["refused"]}], 139100, id="no-object"),
+        pytest.param([{"errors": []}], 139100, id="no-reason"),
+        pytest.param(["+12025550111"], 139100, id="phone-alone"),
+        pytest.param(None, 139100, id="nobody-named"),
+    ],
+)
+def test_refused_block_has_the_users_own_reason(failed: object, code: int):
+    members = {"block_users": {"failed_users": failed}, "error": {"code": 139100}}
+
+    answer = of_the_user(read_answer(400, orjson.dumps(members)))
+
+    assert isinstance(answer, GraphError)
+    assert answer.code == code
+
+
+def test_regression_user_who_failed_is_not_blocked_whatever_the_http_status():
+    failed = {"block_users": {"failed_users": [{"errors": [REFUSED]}]}}
+    answer = of_the_user(read_answer(200, orjson.dumps(failed)))
+    assert isinstance(answer, GraphError)
+    assert (answer.code, answer.detail) == (131047, "24 h")
