@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from deploy.local.demo.people import Cast, DemoChangedError, ensure_people
-from deploy.local.demo.places import ANA, PASSWORD, Places
+from deploy.local.demo.places import ANA, Places
 from deploy.local.demo.rest import PAGE, Rest
 from deploy.local.demo.samples import JAVIER, SAMPLES, SOFIA
 from deploy.local.demo.screen import Screen
@@ -214,12 +214,12 @@ async def test_a_changed_password_is_told(
 ):
     ana = next(one for one in await cast.admin.items("/v1/admin/agents") if one["email"] == ANA)
     path = f"/v1/admin/agents/{ana['id']}"
-    await cast.admin.patch(path, {"password": "another one"})
+    await cast.admin.patch(path, {"password": "another"})
     try:
         with pytest.raises(DemoChangedError, match="another password"):
             await ensure_people(session, places)
     finally:
-        await cast.admin.patch(path, {"password": PASSWORD})
+        await cast.admin.patch(path, {"password": "demo"})
 
 
 async def test_a_service_that_does_not_answer_is_named(session: aiohttp.ClientSession):

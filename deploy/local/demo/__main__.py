@@ -10,7 +10,7 @@ import aiohttp
 
 from deploy.local.__main__ import main as local_stack
 from deploy.local.demo.people import DemoChangedError
-from deploy.local.demo.places import ANA, PASSWORD, Places
+from deploy.local.demo.places import ANA, Places
 from deploy.local.demo.rest import Rest
 from deploy.local.demo.screen import Screen
 from deploy.local.demo.seeding import register_picture, seed
@@ -79,7 +79,7 @@ async def _seed(places: Places) -> int:
             print(f"  demo      left as it is: {changed}")
             return 0
     new = f"{seeded.new} new sample conversations" if seeded.new else "was there already"
-    print(f"  demo      {seeded.note or new}; sign in as {ANA}, password {PASSWORD}")
+    print(f"  demo      {seeded.note or new}; sign in as {ANA}, password demo")
     return 0
 
 

@@ -9,7 +9,7 @@ from deploy.local.ports import DEFAULTS, Ports
 ADMIN = "admin@demo.test"
 ANA = "ana@demo.test"
 LUIS = "luis@demo.test"
-PASSWORD = "atrio-demo"
+PASSWORD = "demo"
 
 
 @dataclass(frozen=True, slots=True)

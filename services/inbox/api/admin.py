@@ -14,7 +14,7 @@ from services.inbox.api.bodies import (
     Items,
     Limit,
     Line,
-    NewPassword,
+    Password,
     from_cursor,
     patch_of,
     to_cursor,
@@ -42,7 +42,7 @@ PathId = Annotated[str, Path(max_length=200)]
 class AgentBody(Body):
     email: Email
     name: Line
-    password: NewPassword
+    password: Password
     role: Role
     team_ids: TeamIds = []
     capacity: Capacity = 5
@@ -53,7 +53,7 @@ class AgentChange(Body):
     """`email` cannot be changed: it is who the person is on the platform."""
 
     name: Line = ""
-    password: NewPassword = ""
+    password: Password = ""
     role: Role = Role.AGENT
     team_ids: TeamIds = []
     capacity: Capacity = 5

@@ -38,15 +38,7 @@ Line = Annotated[
 ]
 """One line that people read: a name."""
 Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_folded_email)]
-_LONGEST_PASSWORD: Final = 200
-Password = Annotated[
-    str, Field(min_length=1, max_length=_LONGEST_PASSWORD), AfterValidator(_no_controls)
-]
-"""One that is asked for: it may be older than the rule for new ones."""
-NewPassword = Annotated[
-    str, Field(min_length=8, max_length=_LONGEST_PASSWORD), AfterValidator(_no_controls)
-]
-"""One to keep: of any eight characters or more (NIST SP 800-63B, 5.1.1.2)."""
+Password = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_controls)]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 """A secret or an id of somebody else's: visible ASCII."""
 EntityId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$")]

@@ -12,7 +12,7 @@ from services.inbox.api.bodies import (
     Items,
     Limit,
     Line,
-    NewPassword,
+    Password,
     from_cursor,
     patch_of,
     to_cursor,
@@ -31,7 +31,7 @@ from shared.contracts.base import Time
 class FirstAdmin(Body):
     email: Email
     name: Line
-    password: NewPassword
+    password: Password
 
 
 class TenantBody(Body):

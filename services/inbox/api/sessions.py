@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from services.inbox.api.auth import CallerOf, CookieWanted, answer
-from services.inbox.api.bodies import Body, Items, NewPassword, Password
+from services.inbox.api.bodies import Body, Items, Password
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson, AnyPerson
 from services.inbox.api.views import SessionView, TokenView
@@ -15,9 +15,9 @@ from services.inbox.workflows.signing_in import SigningIn
 PathId = Annotated[str, Path(max_length=200)]
 
 
-class PasswordChange(Body):
+class NewPassword(Body):
     current: Password
-    new: NewPassword
+    new: Password
 
 
 def own_router(signing_in: SigningIn, sessions: Sessions) -> APIRouter:
@@ -31,7 +31,7 @@ def own_router(signing_in: SigningIn, sessions: Sessions) -> APIRouter:
     @routes.put("/password", responses=responses("locked_out"))
     async def change_password(
         person: AnyPerson,
-        body: PasswordChange,
+        body: NewPassword,
         response: Response,
         caller: CallerOf,
         *,

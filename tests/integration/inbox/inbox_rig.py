@@ -22,7 +22,6 @@ from tests.support.stack import Addresses
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 PLATFORM_TOKEN = "platform-token"
 INTERNAL_TOKEN = "internal-token"
-PASSWORD = "correct horse"
 DEADLINE_SECONDS = 20.0
 
 
@@ -132,7 +131,7 @@ class Inbox:
         made = await self.platform(
             "POST",
             "/v1/platform/tenants",
-            {"name": name, "admin": {"email": email, "name": "Ada", "password": PASSWORD}},
+            {"name": name, "admin": {"email": email, "name": "Ada", "password": "pw"}},
         )
         assert made.status == 201, made.raw
         token = await self.sign_in(email)
@@ -140,7 +139,7 @@ class Inbox:
             self, made.body["id"], made.body["admin"]["id"], email, self.http.as_(token)
         )
 
-    async def sign_in(self, email: str, password: str = PASSWORD) -> str:
+    async def sign_in(self, email: str, password: str = "pw") -> str:
         answer = await self.http("POST", "/v1/auth/token", {"email": email, "password": password})
         assert answer.status == 200, answer.raw
         return str(answer.body["access_token"])
@@ -160,7 +159,7 @@ class TenantRig:
         made = await self.admin(
             "POST",
             "/v1/admin/agents",
-            {"email": email, "name": "Ana", "password": PASSWORD, "role": role, **members},
+            {"email": email, "name": "Ana", "password": "pw", "role": role, **members},
         )
         assert made.status == 201, made.raw
         return made.body, self.inbox.http.as_(await self.inbox.sign_in(email))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS, PASSWORD, Http, TenantRig
+from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS, Http, TenantRig
 
 pytestmark = pytest.mark.integration
 
@@ -106,7 +106,7 @@ async def test_who_leaves_ends_the_own_session_and_a_stolen_token_is_nobodys_doi
     inbox = tenant.inbox
     agent, ana = await tenant.agent()
     await ana("POST", "/v1/auth/logout")
-    credentials = {"email": agent["email"], "password": PASSWORD}
+    credentials = {"email": agent["email"], "password": "pw"}
     token = (await inbox.http("POST", "/v1/auth/token", credentials)).body["refresh_token"]
     spent = {"refresh_token": token}
     for _ in range(2):

@@ -12,7 +12,7 @@ from services.inbox.storage.directory_records import records_of
 from shared.contracts.directory import EntityKind, directory_key
 from shared.contracts.topics import DIRECTORY
 from shared.kafka.publisher import Publisher
-from tests.integration.inbox.inbox_rig import PASSWORD, eventually, number_body, running
+from tests.integration.inbox.inbox_rig import eventually, number_body, running
 from tests.integration.inbox.topic_reader import TopicReader
 
 pytestmark = pytest.mark.integration
@@ -39,7 +39,7 @@ class CrashOnce:
 
 def tenant_body() -> dict[str, Any]:
     email = f"{uuid.uuid4().hex}@atrio.test"
-    return {"name": "Acme", "admin": {"email": email, "name": "Ada", "password": PASSWORD}}
+    return {"name": "Acme", "admin": {"email": email, "name": "Ada", "password": "pw"}}
 
 
 @pytest.mark.parametrize("point", ["create", "loaded", "committed", "created"])
@@ -180,7 +180,7 @@ async def test_two_pods_that_create_one_agent_at_once_make_one(
         elsewhere = two.http.as_(tenant.admin.token)
         for _ in range(5):
             email = f"{uuid.uuid4().hex}@atrio.test"
-            body = {"email": email, "name": "A", "password": PASSWORD, "role": "agent"}
+            body = {"email": email, "name": "A", "password": "pw", "role": "agent"}
             answers = await asyncio.gather(
                 tenant.admin("POST", "/v1/admin/agents", body),
                 elsewhere("POST", "/v1/admin/agents", body),

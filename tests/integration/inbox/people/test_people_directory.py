@@ -19,7 +19,7 @@ from shared.contracts.envelope import read_envelope
 from shared.contracts.events import AgentAvailability
 from shared.contracts.topics import AGENT_EVENTS, CREDENTIALS, DIRECTORY
 from shared.sealing import Sealer
-from tests.integration.inbox.inbox_rig import MASTER_KEY, PASSWORD, Inbox, TenantRig, number_body
+from tests.integration.inbox.inbox_rig import MASTER_KEY, Inbox, TenantRig, number_body
 from tests.integration.inbox.topic_reader import TopicReader
 
 pytestmark = pytest.mark.integration
@@ -221,7 +221,7 @@ async def test_a_repeat_with_the_same_idempotency_key_gives_the_same_thing(
         "agents": {
             "email": f"{uuid.uuid4().hex}@atrio.test",
             "name": "Ana",
-            "password": PASSWORD,
+            "password": "pw",
             "role": "agent",
         },
         "teams": {"name": "Ventas"},
@@ -241,8 +241,8 @@ async def test_of_two_who_want_one_email_at_once_exactly_one_gets_it(
     other = await inbox.tenant("Other")
     for _ in range(5):
         email = f"{uuid.uuid4().hex}@atrio.test"
-        agent = {"email": email, "name": "Ana", "password": PASSWORD, "role": "agent"}
-        admin = {"email": email.upper(), "name": "Ada", "password": PASSWORD}
+        agent = {"email": email, "name": "Ana", "password": "pw", "role": "agent"}
+        admin = {"email": email.upper(), "name": "Ada", "password": "pw"}
         answers = await asyncio.gather(
             tenant.admin("POST", "/v1/admin/agents", agent),
             other.admin("POST", "/v1/admin/agents", agent),

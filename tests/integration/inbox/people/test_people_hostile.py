@@ -3,14 +3,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.inbox.inbox_rig import PASSWORD, Inbox, TenantRig, number_body
+from tests.integration.inbox.inbox_rig import Inbox, TenantRig, number_body
 
 pytestmark = pytest.mark.integration
 
 DEEP = b'{"name":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-LONG_NUMBER = (
-    b'{"email":"e@x.test","name":"n","password":"pppppppp","role":"agent","capacity":1'
-    + (b"0" * 5_000 + b"}")
+LONG_NUMBER = b'{"email":"e@x.test","name":"n","password":"p","role":"agent","capacity":1' + (
+    b"0" * 5_000 + b"}"
 )
 
 
@@ -59,7 +58,6 @@ async def test_a_bad_body_is_422_with_codes_and_nothing_of_what_was_sent(
         pytest.param({"capacity": 10**30}, "capacity", id="larger than a long"),
         pytest.param({"capacity": 1.5}, "capacity", id="fraction"),
         pytest.param({"capacity": True}, "capacity", id="boolean"),
-        pytest.param({"password": "p" * 7}, "password", id="short password"),
         pytest.param({"password": "p" * 201}, "password", id="long password"),
         pytest.param({"password": ""}, "password", id="no password"),
         pytest.param({"team_ids": ["../../x"]}, "team_ids.0", id="bad team"),
@@ -71,7 +69,7 @@ async def test_a_bad_body_is_422_with_codes_and_nothing_of_what_was_sent(
 async def test_a_bad_agent_names_the_member(
     tenant: TenantRig, members: dict[str, Any], field: str
 ) -> None:
-    body = {"email": "e@x.test", "name": "n", "password": PASSWORD, "role": "agent"} | members
+    body = {"email": "e@x.test", "name": "n", "password": "p", "role": "agent"} | members
     answer = await tenant.admin("POST", "/v1/admin/agents", body)
     assert answer.code == "validation"
     assert field in [error["field"] for error in answer.body["errors"]]
