@@ -224,7 +224,7 @@ def labels_router(
         page = await directory.page(Label, person.tenant, limit=limit, after=from_cursor(cursor))
         return Items(items=[*map(LabelView.of, page.items)], next_cursor=to_cursor(page.after))
 
-    @routes.post("", status_code=201)
+    @routes.post("", status_code=201, responses=responses("label_taken"))
     async def create_label(
         person: AdminPerson, body: LabelBody, key: IdempotencyKey = None
     ) -> LabelView:
@@ -235,7 +235,7 @@ def labels_router(
     async def label(person: AdminPerson, label_id: PathId) -> LabelView:
         return LabelView.of(await directory.get(Label, person.tenant, label_id))
 
-    @routes.patch("/{label_id}")
+    @routes.patch("/{label_id}", responses=responses("label_taken"))
     async def change_label(person: AdminPerson, label_id: PathId, body: LabelChange) -> LabelView:
         patch = cast("LabelPatch", patch_of(body))
         return LabelView.of(await entities.change_label(person.tenant, label_id, patch))

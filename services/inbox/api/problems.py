@@ -32,6 +32,7 @@ CODES: Final[Mapping[str, int]] = {
     "not_found": 404,
     "method_not_allowed": 405,
     "email_taken": 409,
+    "label_taken": 409,
     "number_taken": 409,
     "number_has_open_chats": 409,
     "already_assigned": 409,

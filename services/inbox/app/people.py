@@ -29,6 +29,7 @@ from services.inbox.storage.api_keys import API_KEYS, ApiKeyStore
 from services.inbox.storage.audit import AuditStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.keys import SigningKeys
+from services.inbox.storage.label_names import LabelNames
 from services.inbox.storage.ledger import LedgerStore
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore, SessionStore
@@ -105,7 +106,8 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         },
         clock=now,
     )
-    entities = Directory(base.directory, creations)
+    label_names = LabelNames(base.database, base.ids, now)
+    entities = Directory(base.directory, creations, label_names)
     agents = Agents(base.directory, base.claims, passwords, creations, now)
     tenants = Tenants(
         base.directory, base.claims, passwords, creations, follow_ups=follow_ups, ids=base.ids
@@ -124,7 +126,8 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     resuming = Resuming(base.directory, states, base.publisher, trail=trail, clock=now)
 
     async def prepare() -> None:
-        for store in (base.directory, session_store, failures, trail, api_keys.store):
+        stores = (base.directory, session_store, failures, trail, api_keys.store, label_names)
+        for store in stores:
             await store.ensure_indexes()
         await rotation.tend()
 

@@ -19,7 +19,13 @@ from shared.contracts.envelope import read_envelope
 from shared.contracts.events import AgentAvailability
 from shared.contracts.topics import AGENT_EVENTS, CREDENTIALS, DIRECTORY
 from shared.sealing import Sealer
-from tests.integration.inbox.inbox_rig import MASTER_KEY, Inbox, TenantRig, number_body
+from tests.integration.inbox.inbox_rig import (
+    MASTER_KEY,
+    Answer,
+    Inbox,
+    TenantRig,
+    number_body,
+)
 from tests.integration.inbox.topic_reader import TopicReader
 
 pytestmark = pytest.mark.integration
@@ -264,3 +270,27 @@ async def test_of_two_who_want_one_number_at_once_exactly_one_gets_it(
         )
         assert sorted(answer.status for answer in answers) == [201, 409]
         assert {a.code for a in answers if a.status == 409} == {"number_taken"}
+
+
+async def test_a_label_has_its_name_alone(inbox: Inbox, tenant: TenantRig) -> None:
+    path = "/v1/admin/labels"
+
+    async def create(name: str, **headers: str) -> Answer:
+        return await tenant.admin("POST", path, {"name": name}, headers)
+
+    both = await asyncio.gather(create("Urgente"), create("  URGENTE "))
+    assert sorted((each.status, each.code) for each in both) == [(201, None), (409, "label_taken")]
+    other = await inbox.tenant()
+    assert (await other.admin("POST", path, {"name": "urgente"})).status == 201
+    first = next(each.body["id"] for each in both if each.status == 201)
+    second = (await create("VIP", **{"Idempotency-Key": "vip"})).body["id"]
+    for name in ("urgente", "Urgente"):
+        refused = await tenant.admin("PATCH", f"{path}/{second}", {"name": name})
+        assert (refused.status, refused.code) == (409, "label_taken")
+    assert (await tenant.admin("PATCH", f"{path}/{first}", {"name": "uRGENTE"})).status == 200
+    assert (await tenant.admin("PATCH", f"{path}/{first}", {"name": "Hoy"})).status == 200
+    assert (await tenant.admin("PATCH", f"{path}/{second}", {"name": "Urgente"})).status == 200
+    assert (await create("VIP")).status == 201
+    assert (await create("VIP", **{"Idempotency-Key": "vip"})).body["id"] == second
+    assert (await tenant.admin("DELETE", f"{path}/{first}")).status == 204
+    assert (await create("hoy")).status == 201
