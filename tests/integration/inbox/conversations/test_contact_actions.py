@@ -60,9 +60,9 @@ async def test_labels_reach_the_contact_and_its_conversations(shared_office: Off
 async def test_unknown_label_changes_nothing(shared_office: Office, office: Office):
     known = await shared_office.contact()
     await shared_office.opened_by(shared_office.ana, contact=known)
-    vip, foreign = await _label(shared_office, "vip"), await _label(office, "vip")
+    known_label, foreign = await _label(shared_office, "known"), await _label(office, "known")
     path = f"/contacts/{known.id}/labels"
-    refused = await shared_office.ana("PUT", path, {"labels": [vip, foreign]})
+    refused = await shared_office.ana("PUT", path, {"labels": [known_label, foreign]})
     assert (refused.status, refused.code) == (422, "unknown_label")
     assert refused.body["errors"] == [{"field": "labels.1", "code": "unknown"}]
     assert (await shared_office.ana("GET", f"/contacts/{known.id}")).body["labels"] == []

@@ -370,7 +370,7 @@ async def test_contact_card_is_kept_by_who_sees_a_chat(shared_office: Office):
 
 async def test_merged_label_is_replaced_on_every_contact(office: Office):
     labels = []
-    for name in ("vip", "VIP", "gold"):
+    for name in ("vip", "premium", "gold"):
         made = await office.tenant.admin("POST", "/v1/admin/labels", {"name": name})
         labels.append(made.body["id"])
     chats = [await office.opened_by(office.ana) for _ in range(3)]
