@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from pymongo.errors import OperationFailure
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from deploy.local import mongod
 from deploy.local.replica_set import ReplicaSet
@@ -14,6 +16,8 @@ PARAMETERS: Final = {"enableTestCommands": "1"}
 _COPYING: Final = "stopReplProducer"
 _COMMIT_POINT: Final = "disableSnapshotting"
 _DEADLINE_MS: Final = 10_000
+_TRIES: Final = 50
+_PAUSE_SECONDS: Final = 0.2
 
 
 class Failover:
@@ -56,6 +60,7 @@ class Failover:
     def _hold_back(self) -> None:
         for port in self._secondaries():
             with mongod.connect(port) as client:
+                _answers(client)
                 set_ = client.admin.command("configureFailPoint", _COPYING, mode="alwaysOn")
                 client.admin.command(
                     "waitForFailPoint",
@@ -86,4 +91,15 @@ class Failover:
     def _set(ports: Sequence[int], fail_point: str, mode: str) -> None:
         for port in ports:
             with mongod.connect(port) as client:
+                _answers(client)
                 client.admin.command("configureFailPoint", fail_point, mode=mode)
+
+
+def _answers(client: MongoClient[Any]) -> None:
+    """A node that was rolled back, or has lost its primary, closes its connections."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(AutoReconnect):
+            client.admin.command("ping")
+            return
+        time.sleep(_PAUSE_SECONDS)
+    client.admin.command("ping")

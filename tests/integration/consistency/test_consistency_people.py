@@ -118,11 +118,12 @@ async def test_regression_who_changed_the_phone_writes_on_in_the_same_chat(world
     await handle([world.message("before"), moved, world.message("after", who=2)])
     await handle([moved])
 
-    (head,) = (await pod.inbox.log.load([world.conversation()])).values()
+    # Either phone's contact may be the one that stays.
+    chats = [world.conversation(who) for who in (1, 2)]
+    (head,) = (await pod.inbox.log.load(chats)).values()
 
     assert head.state["seq"] == 3
     assert head.state["contact"]["wa_id"] == world.phone(2)
-    assert await pod.inbox.log.load([world.conversation(2)]) == {}
 
 
 async def test_a_call_opens_the_window_of_the_chat_that_is_there(world: World):
