@@ -30,6 +30,19 @@ LIST: Final = {
         "sections": [{"title": "Hoy", "rows": [{"id": "9", "title": "9:00"}]}],
     },
 }
+LINK: Final = {
+    "type": "cta_url",
+    "body": {"text": "Su pedido"},
+    "action": {
+        "name": "cta_url",
+        "parameters": {"display_text": "Ver", "url": "https://shop.test/pedido/7"},
+    },
+}
+WHERE: Final = {
+    "type": "location_request_message",
+    "body": {"text": "¿Dónde está?"},
+    "action": {"name": "send_location"},
+}
 TEMPLATE: Final = {
     "name": "order_update",
     "language": {"code": "es"},
@@ -51,6 +64,13 @@ TABLE: Final[tuple[tuple[str, dict[str, Any], Any], ...]] = (
     ("contacts", {"contacts": CONTACTS}, CONTACTS),
     ("interactive", {"interactive": BUTTONS}, BUTTONS),
     ("interactive", {"interactive": LIST}, LIST),
+    ("interactive", {"interactive": LINK}, LINK),
+    ("interactive", {"interactive": WHERE}, WHERE),
+    (
+        "reaction",
+        {"reaction": {"message_id": QUOTED, "emoji": ""}},
+        {"message_id": QUOTED, "emoji": ""},
+    ),
     ("template", {"template": TEMPLATE}, TEMPLATE),
     ("image", {"text": "Mira", "media": {"id": "jpg"}}, {"id": FILE, "caption": "Mira"}),
     ("video", {"media": {"id": "mp4"}, "reply_to": QUOTED}, {"id": FILE}),
