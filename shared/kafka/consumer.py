@@ -13,12 +13,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError
 from typing_extensions import override
 
+from shared.kafka.idle_fetches import keep_idle_fetches
 from shared.kafka.lenient import fetch_leniently
 
 log = structlog.get_logger()
 
 _POLL_MS = 250
 _ERROR_PAUSE_SECONDS = 0.5
+_IDLE_FETCH_MS = 1000
 
 
 class Owner(Protocol):
@@ -46,6 +48,11 @@ class GuardedConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().__init__(*topics, **options)
         # (partition, offset) of records returned whose header keys were not UTF-8.
         self.broken_headers: set[tuple[int, int]] = set()
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        keep_idle_fetches(self._fetcher, wait_ms=_IDLE_FETCH_MS)
 
     @override
     async def stop(self) -> None:
