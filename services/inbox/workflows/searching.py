@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -97,9 +98,8 @@ class Found:
 class Searching:
     """Only what the asker sees now is found, and all of it, page after page.
 
-    A call looks at a bounded number of messages. Hits are read in order and joined with the
-    conversations as they are now; a word of which most are out of sight is looked for from the
-    other side, where the asker sees few conversations.
+    A call looks at a bounded number of messages. Who sees few conversations is served from these;
+    else hits are read in order and joined with the conversations as they are now.
     """
 
     def __init__(self, store: SearchStore, sights: SightStore, reading: Reading) -> None:
@@ -123,42 +123,39 @@ class Searching:
         page: _Page = Gathering(limit, cursor)
         if conversation is not None:
             await self._reading.conversation(viewer, conversation)
-            await self._walk(viewer, words, [conversation], page)
+            await self._walk(viewer.tenant, words, [conversation], page)
         else:
             await self._join(viewer, words, page)
         return Found(await self._shown(viewer, page.rows), page.cursor)
 
     async def _join(self, viewer: Viewer, words: Sequence[str], page: _Page) -> None:
-        for number, step in enumerate(STEPS):
+        few = None if viewer.supervises else await self._sights.few_seen(viewer)
+        if few is not None:
+            await self._walk(viewer.tenant, words, few, page)
+            return
+        for step in STEPS:
             hits = await self._store.find(viewer.tenant, words, after=page.after, limit=step)
-            await self._take(viewer, hits, page)
+            seen = await self._sights.seen(viewer, {hit.conversation for hit in hits})
+            page.take(hits, partial(_is_in, seen))
             if page.full:
                 return
             if len(hits) < step:
                 page.end()
                 return
-            if number == 0 and not viewer.supervises:
-                few = await self._sights.few_seen(viewer)
-                if few is not None:
-                    await self._walk(viewer, words, few, page)
-                    return
 
     async def _walk(
-        self, viewer: Viewer, words: Sequence[str], within: list[str], page: _Page
+        self, tenant: str, words: Sequence[str], within: list[str], page: _Page
     ) -> None:
+        """Only through conversations that the asker sees."""
         asked = page.asked
-        found = await self._store.walk(viewer.tenant, words, within, after=page.after, limit=asked)
-        await self._take(viewer, found.hits, page)
+        found = await self._store.walk(tenant, words, within, after=page.after, limit=asked)
+        page.take(found.hits, lambda _: True)
         if page.full or len(found.hits) == asked:
             return
         if found.until is None:
             page.end()
         else:
             page.skip(found.until)
-
-    async def _take(self, viewer: Viewer, hits: Sequence[Hit], page: _Page) -> None:
-        seen = await self._sights.seen(viewer, {hit.conversation for hit in hits})
-        page.take(hits, lambda hit: hit.conversation in seen)
 
     async def _shown(self, viewer: Viewer, hits: Sequence[Hit]) -> list[FoundMessage]:
         """The messages in their conversations, of which one may just have gone out of sight."""
@@ -174,3 +171,7 @@ class Searching:
             and (message := messages.get(hit.id)) is not None
             and not message.deleted
         ]
+
+
+def _is_in(seen: set[str], hit: Hit) -> bool:
+    return hit.conversation in seen
