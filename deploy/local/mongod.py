@@ -18,6 +18,13 @@ REPLICA_SET: Final = "rs0"
 NOT_YET_INITIALIZED: Final = 94
 ALREADY_INITIALIZED: Final = 23
 
+# The journal keeps what was written. By default a page of this small cache is written out as soon
+# as 2.5 % of it are updates, which at a thousand messages a second is one page for each of them.
+_WRITTEN_BY_CHECKPOINTS: Final = (
+    "eviction_dirty_target=20,eviction_dirty_trigger=50,"
+    "eviction_updates_target=15,eviction_updates_trigger=40"
+)
+
 
 def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[str]:
     return [
@@ -29,6 +36,7 @@ def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[
         # Nobody reads the past here: by default each old version of a document is kept for 300 s.
         *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
         *("--wiredTigerJournalCompressor", "none"),
+        *("--wiredTigerEngineConfigString", _WRITTEN_BY_CHECKPOINTS),
         # A slow operation would be logged with its documents, which are customers' messages.
         *("--slowms", "3600000"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
