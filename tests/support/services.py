@@ -21,6 +21,7 @@ from deploy.local.home import ROOT, Home
 from deploy.local.ports import Ports
 from deploy.local.processes import free_port, log_tail
 from deploy.local.stack import Stack, shut_down, start_all
+from tests.support.scans import none_scanned
 from tests.support.stack import Addresses
 
 NAMES: Final = ("graph", "ingest", "inbox", "routing", "notifier", "delivery")
@@ -86,8 +87,9 @@ def deployed(servers: Addresses, folder: Path) -> Iterator[Deployment]:
     try:
         deployment.run(services.TOPICS_MODULE)
         launches = [services.launch(name, stack, deployment.environment) for name in NAMES]
-        start_all(launches, home, lambda _line: None)
-        yield deployment
+        with none_scanned(servers.mongo_url, [f"{mark}_inbox", f"{mark}_delivery"]):
+            start_all(launches, home, lambda _line: None)
+            yield deployment
     finally:
         shut_down(home, NAMES)
         with ThreadPoolExecutor(1) as aside:  # the tests' own event loop stays as it is

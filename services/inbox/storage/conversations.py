@@ -169,7 +169,7 @@ class ConversationStore:
         """Conversations of which a timer may be due, the longest due first."""
         with transient_errors():
             docs = await (
-                self._collection.find({"due_at": {"$lte": now}}, {"_id": 1})
+                self._collection.find({"due_at": {"$type": "date", "$lte": now}}, {"_id": 1})
                 .sort("due_at", 1)
                 .limit(limit)
                 .to_list(None)

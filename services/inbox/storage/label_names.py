@@ -41,16 +41,23 @@ class LabelNames:
         now = self._clock()
         until = now + _TURN
         try:
-            with transient_errors():
-                await self._turns.update_one(
-                    {"_id": turn, "$or": [{"until": {"$lte": now}}, {"label": label}]},
-                    {"$set": {"until": until, "label": label}},
-                    upsert=True,
-                )
+            await self._take(turn, label, now, until)
         except DuplicateKeyError:
-            raise RefusedError("label_taken") from None
+            # Of repeats that begin at once one inserts; another finds the turn now, and its own.
+            try:
+                await self._take(turn, label, now, until)
+            except DuplicateKeyError:
+                raise RefusedError("label_taken") from None
         try:
             yield
         finally:
             with transient_errors():
                 await self._turns.delete_one({"_id": turn, "label": label, "until": until})
+
+    async def _take(self, turn: str, label: str, now: datetime, until: datetime) -> None:
+        with transient_errors():
+            await self._turns.update_one(
+                {"_id": turn, "$or": [{"until": {"$lte": now}}, {"label": label}]},
+                {"$set": {"until": until, "label": label}},
+                upsert=True,
+            )

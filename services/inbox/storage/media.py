@@ -81,7 +81,11 @@ class MediaStore:
 
     async def shown(self, tenant: str, media_id: str) -> AsyncIterator[Shown]:
         """Messages with this file, deleted ones left out."""
-        query = {"tenant": tenant, "media.id": media_id, "deleted": {"$ne": True}}
+        query: Document = {
+            "tenant": tenant,
+            "media.id": {"$type": "string", "$eq": media_id},
+            "deleted": {"$ne": True},
+        }
         with transient_errors():
             cursor = self._messages.find(query, {"conversation": 1, "media": 1}).batch_size(_PAGE)
             async for doc in cursor:
@@ -149,7 +153,7 @@ class MediaStore:
         """Whether a message that is not deleted has this content, in another conversation."""
         query: Document = {
             "tenant": tenant,
-            "media.sha256": {"$in": list(digests)},
+            "media.sha256": {"$type": "string", "$in": list(digests)},
             "deleted": {"$ne": True},
         }
         if except_in is not None:

@@ -215,7 +215,11 @@ class TallyStore:
 
     async def is_blocked(self, tenant: str, items: Sequence[str]) -> bool:
         """Whether a message with one of the ids came, of a contact whom the tenant has blocked."""
-        query = {"tenant": tenant, "item": {"$in": list(items)}, "outcome": Outcome.BLOCKED.value}
+        query = {
+            "tenant": tenant,
+            "item": {"$type": "string", "$in": list(items)},
+            "outcome": Outcome.BLOCKED.value,
+        }
         with transient_errors():
             return await self._refusals.find_one(query, {"_id": 1}) is not None
 

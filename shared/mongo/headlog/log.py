@@ -367,7 +367,7 @@ class HeadLog:
         limit = now - self.options.sweep_older_than
         with transient_errors():
             docs = await (
-                self._collection.find({"outbox_at": {"$lt": limit}})
+                self._collection.find({"outbox_at": {"$type": "date", "$lt": limit}})
                 .sort("outbox_at", 1)
                 .limit(self.options.sweep_limit)
                 .to_list(None)
