@@ -32,8 +32,8 @@ class IngestSettings(KafkaSettings):
     ingest_in_flight_limit: ByteSize = ByteSize(64 * 1024 * 1024)
     ingest_body_timeout: timedelta = timedelta(seconds=10)
     ingest_publish_timeout: timedelta = timedelta(seconds=4)
-    # Fewer requests to the broker for 16 ms of an answer that may take 250 (decision 0004).
-    ingest_linger_ms: int = Field(default=16, ge=0, le=100)
+    # Fewer requests to the broker for 8 ms of an answer that may take 250 (decision 0004).
+    ingest_linger_ms: int = Field(default=8, ge=0, le=100)
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:
