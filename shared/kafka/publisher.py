@@ -30,6 +30,7 @@ from shared.contracts.records import OutRecord
 from shared.contracts.topics import Topic
 from shared.deadlines import Deadlines
 from shared.kafka.bounded import bounded
+from shared.kafka.lingering import leave_together
 from shared.kafka.settings import MAX_RECORD_BYTES, KafkaSettings
 from shared.observability.metrics import Metrics
 
@@ -297,6 +298,8 @@ class Publisher:
                 compression_type=self._settings.kafka_compression,
                 **self._settings.client_options(),
             )
+            if self._linger_ms:
+                leave_together(producer._message_accumulator)  # noqa: SLF001 - no API
             try:
                 async with asyncio.timeout(_REQUEST_TIMEOUT_MS / 1000):
                     await producer.start()
