@@ -19,7 +19,7 @@ TOLD = frozenset(
     }
 )
 """What happens to a bot's chat without the bot's doing, while the bot has it."""
-_FAILED = "bot_failed"
+FAILED = "bot_failed"
 """The reason of a chat's end with a bot that could not be told of it."""
 
 
@@ -31,4 +31,4 @@ def tells_bot(event: Emitted) -> bool:
     if event.conversation.status is Status.BOT:
         return event.type in TOLD
     lost = event.before.status is Status.BOT
-    return lost and event.actor.kind is not ActorKind.BOT and event.reason != _FAILED
+    return lost and event.actor.kind is not ActorKind.BOT and event.reason != FAILED

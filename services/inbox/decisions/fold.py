@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, assert_never
 
+from services.inbox.decisions.bots import FAILED as BOT_FAILED
 from services.inbox.decisions.draft import Draft, last_line
 from services.inbox.decisions.facts import apply_fact, event_of
 from services.inbox.decisions.hours import closed_message, is_told
@@ -323,7 +324,7 @@ def _give_up(draft: Draft, item: BotFailure) -> Fate:
     draft.move(
         Move(Trigger.HANDOFF, draft.now),
         actor=SYSTEM,
-        reason="bot_failed",
+        reason=BOT_FAILED,
         explanation={"cause": item.cause},
     )
     return Fate.APPLIED
