@@ -14,6 +14,7 @@ from services.inbox.handlers import subscribe_all
 from services.inbox.storage.accounts import AccountNewsStore
 from services.inbox.storage.channels import SendingStates
 from services.inbox.storage.contacts import CONTACTS, IdentityStore
+from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.loads import Loads
@@ -23,10 +24,12 @@ from services.inbox.storage.tallies import TallyStore
 from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.accounting import Accounting
 from services.inbox.workflows.accounts import Accounts
+from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
 from services.inbox.workflows.outcomes import Outcomes
+from services.inbox.workflows.readdressing import Readdressing
 from services.inbox.workflows.templates import TemplateBook
 from services.inbox.workflows.writer import ConversationWriter
 from shared.faults import FaultPoints
@@ -97,6 +100,9 @@ class Conversations:
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
         self.accounts = Accounts(AccountNewsStore(database), view, self.identities, publisher)
         self.accounting = Accounting(TallyStore(database), faults)
+        readdressing = Readdressing(
+            Changing(self.log, self.names, ids, clock), self.contacts, ConversationStore(database)
+        )
         self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,
@@ -108,6 +114,7 @@ class Conversations:
             ids=ids,
             count=self._count,
             follow=self._follow,
+            readdress=readdressing.follow,
             note=self.accounting.note,
             faults=faults,
         )

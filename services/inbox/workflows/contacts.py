@@ -190,8 +190,11 @@ class ContactResolver:
             ]
         )
 
-    async def relink(self, tenant: str, relink: Relink) -> None:
-        """`user_id_update`, `user_changed_number`: the previous identity leads where it did."""
+    async def relink(self, tenant: str, relink: Relink) -> tuple[str, ...]:
+        """`user_id_update`, `user_changed_number`: the previous identity leads where it did.
+
+        Answers with the contacts that are this user, first the one that stays.
+        """
         want = Want(
             tenant,
             Person(
@@ -202,18 +205,20 @@ class ContactResolver:
         found = await self.resolve([want])
         contact = found.contacts[0]
         if contact is None:
-            return
+            return ()
         keys = [self._identities.key(tenant, identity) for identity in identities(relink.current)]
         held = await self._contacts_of(keys)
         missing = {key: contact.id for key in keys if key not in held}
         if missing:
             await self._identities.claim(dict.fromkeys(missing, tenant), missing)
-        for other in set(held.values()) - {contact.id}:
+        others = set(held.values()) - {contact.id}
+        for other in others:
             await self._link(tenant, contact.id, other)
         ids = await self._contacts_of(keys)
         target = next(iter(ids.values()), contact.id)
         await self._alter(target, lambda shown: refreshed(shown, relink.current))
         await self._log.publish(found.publications)
+        return (target, *(({contact.id} | others) - {target}))
 
     async def known(self, tenant: str, person: Person) -> str | None:
         """The contact that somebody is known as; nobody is created."""

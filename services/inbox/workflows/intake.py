@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import orjson
 
 from services.inbox.decisions.fold import Fate
-from services.inbox.decisions.parsing import Parsed, Recorded, parse
+from services.inbox.decisions.parsing import Parsed, Recorded, Relink, parse
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Called, Fact, Incoming, Person
 from services.inbox.model.tally import Outcome
@@ -67,6 +67,7 @@ class Intake:
         ids: IdHasher,
         count: Callable[[Counter[str]], None],
         follow: Callable[[Sequence[Recorded]], Awaitable[None]],
+        readdress: Callable[[str, Sequence[str]], Awaitable[None]],
         note: Note,
         faults: FaultPoints | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class Intake:
         self._ids = ids
         self._count = count
         self._follow = follow
+        self._readdress = readdress
         self._note = note
         self._faults = faults or NoFaults()
 
@@ -140,12 +142,15 @@ class Intake:
         )
         for change in recorded:
             if change.relink is not None:
-                await self._resolver.relink(change.tenant, change.relink)
+                await self._relink(change.tenant, change.relink)
             if change.group is not None:
                 await self._resolver.name_group(change.tenant, change.group)
         await self._follow(recorded)
         if recorded:
             self._count(Counter(recorded=len(recorded)))
+
+    async def _relink(self, tenant: str, relink: Relink) -> None:
+        await self._readdress(tenant, await self._resolver.relink(tenant, relink))
 
     async def _open_windows(self, recorded: Sequence[Recorded]) -> None:
         """A call opens the window of the chat that is there; it makes none."""
@@ -169,7 +174,7 @@ class Intake:
         for source in sources:
             if source.parsed.relink is not None:
                 # First: what the new identity wrote may be in this very batch.
-                await self._resolver.relink(source.parsed.tenant, source.parsed.relink)
+                await self._relink(source.parsed.tenant, source.parsed.relink)
         people = await self._resolve(sources)
         works: dict[str, Work] = {}
         homes: dict[str, str] = {}

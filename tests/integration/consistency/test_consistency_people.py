@@ -126,6 +126,25 @@ async def test_regression_who_changed_the_phone_writes_on_in_the_same_chat(world
     assert head.state["contact"]["wa_id"] == world.phone(2)
 
 
+async def test_regression_who_changed_the_phone_is_reached_there_from_every_chat(world: World):
+    """Customer 3 has the phone of customer 1 from now on, who is the older contact."""
+    world.now += timedelta(seconds=1)
+    await world.prepare(customers=3)
+    pod = world.pod()
+    handle = pod.inbox.intake.handle
+    await handle([world.message("one"), world.message("other", who=3)])
+    moved = world.moved("moved", to=1, who=3)
+    await handle([moved])
+
+    other = world.conversation(3)
+    (before,) = (await pod.inbox.log.load([other])).values()
+    await handle([moved])
+    (after,) = (await pod.inbox.log.load([other])).values()
+
+    assert before.state["contact"]["wa_id"] == world.phone(1)
+    assert after.version == before.version
+
+
 async def test_a_call_opens_the_window_of_the_chat_that_is_there(world: World):
     pod = world.pod()
     await pod.inbox.intake.handle([world.message("m1")])
