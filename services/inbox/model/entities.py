@@ -75,12 +75,12 @@ class Team(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Entity):
-    """A deleted label that was merged names the one instead of it, and who merged."""
+    """A deleted label names who deleted it, and the one instead of it where it was merged."""
 
     name: str
     color: str | None = None
     merged_into: str | None = None
-    merged_by: str | None = None
+    deleted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

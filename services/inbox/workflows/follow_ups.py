@@ -68,17 +68,28 @@ class FollowUps:
             Label,
             tenant,
             label_id,
-            lambda held: replace(held, deleted=True, name="", merged_into=into, merged_by=by),
+            lambda held: replace(held, deleted=True, name="", merged_into=into, deleted_by=by),
         )
         return kept
 
-    async def _merge(self, label: Label) -> None:
-        """Who has the label gets the other; on and on where that one was merged meanwhile."""
+    async def delete_label(self, tenant: str, label_id: str, by: str) -> None:
+        """Deletes a label; its contacts lose it behind the answer. Refuses with `not_found`."""
+        await self._directory.change(
+            Label,
+            tenant,
+            label_id,
+            lambda held: replace(held, deleted=True, name="", deleted_by=by),
+        )
+
+    async def _replace_label(self, label: Label) -> None:
+        """Who has the label gets the one that it was merged into, on and on, or none."""
         seen: set[str] = set()
-        while label.merged_into and label.merged_by and label.id not in seen:
+        while label.deleted and label.deleted_by and label.id not in seen:
             seen.add(label.id)
             into = label.merged_into
-            await self._hooks.merge_label(label.tenant, label.id, into, label.merged_by)
+            await self._hooks.replace_label(label.tenant, label.id, into, label.deleted_by)
+            if into is None:
+                return
             head = (await self._directory.log.load([head_id(Label, into)])).get(
                 head_id(Label, into)
             )
@@ -99,7 +110,7 @@ class FollowUps:
                 await self._empty_tenant(entity.id)
                 await self._hooks.erase_tenant(entity.id)
             case Label():
-                await self._merge(entity)
+                await self._replace_label(entity)
             case _:
                 pass
         await self._directory.followed_up(entity)

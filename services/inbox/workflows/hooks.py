@@ -20,8 +20,8 @@ class ConversationHooks(Protocol):
         """The team is deleted: its chats go to On Hold without team, by `system`."""
         ...
 
-    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
-        """The label is deleted: whoever has it has another one instead, as agent `by` says."""
+    async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None:
+        """The label is deleted: whoever has it has `into` instead, or none, as agent `by` says."""
         ...
 
     async def erase_tenant(self, tenant: str) -> None:

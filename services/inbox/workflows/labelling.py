@@ -107,9 +107,10 @@ class Labelling:
         seen = await self._seen(viewer, contact_id)
         return sorted(seen, key=_last_active, reverse=True)
 
-    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
-        """Whoever has the one label has the other instead. Idempotent."""
-        wish = _Wish(EventType.CONTACT_UPDATED, add=(into,), remove=frozenset({label}))
+    async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None:
+        """Whoever has the one label has the other instead, or none. Idempotent."""
+        add = () if into is None else (into,)
+        wish = _Wish(EventType.CONTACT_UPDATED, add=add, remove=frozenset({label}))
         while contacts := await self._conversations.contacts_with(tenant, label):
             for contact_id in contacts:
                 await self._change(tenant, by, contact_id, wish)

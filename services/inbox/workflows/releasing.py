@@ -47,9 +47,9 @@ class Releasing:
             reason="team_deleted",
         )
 
-    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None:
+    async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None:
         """Contacts with the label have the other one instead; their conversations follow."""
-        await self._labelling.merge_label(tenant, label, into, by)
+        await self._labelling.replace_label(tenant, label, into, by)
 
     async def erase_tenant(self, tenant: str) -> None:
         """Deletes everything that the conversations hold of a tenant."""

@@ -368,7 +368,7 @@ async def test_contact_card_is_kept_by_who_sees_a_chat(shared_office: Office):
     assert (await office.bea("GET", f"{path}/conversations")).status == 404
 
 
-async def test_merged_label_is_replaced_on_every_contact(office: Office):
+async def test_merged_label_is_replaced_and_deleted_one_taken_from_every_contact(office: Office):
     labels = []
     for name in ("vip", "premium", "gold"):
         made = await office.tenant.admin("POST", "/v1/admin/labels", {"name": name})
@@ -387,9 +387,15 @@ async def test_merged_label_is_replaced_on_every_contact(office: Office):
     assert (await merge(labels[1], labels[0])).status == 404
     assert (await merge(labels[0], labels[0])).code == "unknown_label"
     assert (await merge(labels[0], labels[2])).status == 200
+    await _all_labelled(office, chats, [{"id": labels[2], "name": "gold", "color": None}])
+
+    deleted = await office.tenant.admin("DELETE", f"/v1/admin/labels/{labels[2]}")
+    assert deleted.status == 204
+    await _all_labelled(office, chats, [])
+
+
+async def _all_labelled(office: Office, chats: list[str], labels: list[dict[str, Any]]) -> None:
     async with asyncio.timeout(15):
         for conversation in chats:
-            while (await office.ana.get(conversation))["labels"] != [  # noqa: ASYNC110 - the same
-                {"id": labels[2], "name": "gold", "color": None}
-            ]:
+            while (await office.ana.get(conversation))["labels"] != labels:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.05)

@@ -32,7 +32,7 @@ class Chats:
             raise TransientError("away")
         self.released.append(agent_id)
 
-    async def merge_label(self, tenant: str, label: str, into: str, by: str) -> None: ...
+    async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None: ...
 
     async def release_team(self, tenant: str, team_id: str) -> None:  # noqa: ARG002 - the hook's shape
         self.released.append(team_id)
