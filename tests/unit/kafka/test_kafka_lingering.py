@@ -1,7 +1,7 @@
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import MessageAccumulator
 
-from shared.kafka.lingering import leave_together
+from shared.kafka.lingering import CROWD, leave_together
 
 BROKER = 7
 LINGER_SECONDS = 60
@@ -47,5 +47,15 @@ async def test_a_busy_broker_gets_all_when_it_is_free() -> None:
     leave_together(accumulator)
     first_has_lingered(accumulator)
     assert accumulator.drain_by_nodes({BROKER})[0] == {}
+    nodes, _ = accumulator.drain_by_nodes(set())
+    assert set(nodes[BROKER]) == {FIRST, SECOND}
+
+
+async def test_a_crowd_does_not_linger() -> None:
+    accumulator = await two_batches()
+    leave_together(accumulator)
+    while sum(each[0].record_count for each in accumulator._batches.values()) < CROWD:
+        assert accumulator.drain_by_nodes(set())[0] == {}
+        await accumulator.add_message(SECOND, b"k", b"v", timeout=1, timestamp_ms=1)
     nodes, _ = accumulator.drain_by_nodes(set())
     assert set(nodes[BROKER]) == {FIRST, SECOND}
