@@ -27,4 +27,5 @@ def leave_together(accumulator: Any) -> None:
 
 
 def _is_crowd(batches: list[Any]) -> bool:
-    return sum(batch.record_count for batch in batches) >= CROWD
+    count: int = sum(batch.record_count for batch in batches)
+    return count >= CROWD
