@@ -90,7 +90,7 @@ class World:
             value = orjson.loads(record.value or b"")
             parsed = parse(envelope.type, self.tenant, envelope.id, value, self.now, self.ids)
             assert isinstance(parsed, Parsed)
-            found = await pod.inbox.resolver.resolve([Want(self.tenant, parsed.person)])
+            found = await pod.inbox.resolver.resolve([Want(self.tenant, parsed.person, self.now)])
             await pod.inbox.contacts.publish(found.publications)
             await pod.inbox.contacts.trim()
             contact = found.contacts[0]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
-from services.inbox.model.contact import ATTRIBUTES_KEPT, Contact
+from services.inbox.model.contact import ATTRIBUTES_KEPT, FORMER_KEPT, Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
 from shared.contracts.phones import digits_of, other_spellings, spelling_of
@@ -70,16 +71,51 @@ def phone_variants(wa_id: str) -> tuple[str, ...]:
     return other_spellings(digits_of(wa_id))
 
 
-def refreshed(contact: Contact, person: Person) -> Contact:
-    """The contact with what a webhook shows newly; the same object where nothing is new."""
+def refreshed(contact: Contact, person: Person, at: datetime) -> Contact:
+    """The contact with what a webhook shows newly; the same object where nothing is new.
+
+    `at`: when it was said, by Meta's clock. Webhooks come in any order: what the customer wrote
+    before they moved does not bring the phone or the BSUID back that they left.
+    """
+    former = contact.former if contact.moved_at is not None and at <= contact.moved_at else ()
+    wa_id = None if person.wa_id in former else person.wa_id
+    user_id = None if person.user_id in former else person.user_id
     after = replace(
         contact,
         name=person.name or contact.name,
-        wa_id=person.wa_id or contact.wa_id,
-        user_id=person.user_id or contact.user_id,
+        wa_id=wa_id or contact.wa_id,
+        user_id=user_id or contact.user_id,
         username=person.username or contact.username,
     )
     return contact if after == contact else after
+
+
+def moved(contact: Contact, previous: Person, current: Person, at: datetime) -> Contact:
+    """The contact after Meta said that `previous` is `current` now.
+
+    News that are older, or told again, change no address.
+    """
+    left = [previous.user_id, previous.wa_id]
+    last = contact.moved_at
+    is_told = last == at and any(each in contact.former for each in left)
+    if is_told or (last is not None and at < last):
+        after = contact
+        left += [current.user_id, current.wa_id]
+    else:
+        after = replace(refreshed(contact, current, at), moved_at=at)
+        after = replace(
+            after,
+            wa_id=current.wa_id or after.wa_id,
+            user_id=current.user_id or after.user_id,
+        )
+    return replace(after, former=_left(after, *contact.former, *left))
+
+
+def _left(contact: Contact, *addresses: str | None) -> tuple[str, ...]:
+    """Each once, the latest ones, without those that the contact has."""
+    found = dict.fromkeys(each for each in addresses if each)
+    has = (contact.wa_id, contact.user_id)
+    return tuple(each for each in found if each not in has)[-FORMER_KEPT:]
 
 
 def shows(shown: ContactSnapshot, person: Person) -> bool:
@@ -110,6 +146,8 @@ def absorbed(kept: Contact, merged: Contact) -> Contact:
         labels=tuple(dict.fromkeys((*kept.labels, *merged.labels))),
         attributes=attributes,
         notes=notes,
+        moved_at=max(filter(None, (kept.moved_at, merged.moved_at)), default=None),
+        former=_left(kept, *merged.former, *kept.former),
     )
 
 

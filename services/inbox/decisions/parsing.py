@@ -33,10 +33,11 @@ _TOO_DEEP = b'{"truncated":true}'
 
 @value
 class Relink:
-    """Meta says that two identities are one user."""
+    """Meta says that two identities are one user, and since when."""
 
     previous: Person
     current: Person
+    at: datetime
 
 
 @value
@@ -128,6 +129,7 @@ def _recorded(
         relink = _relink(
             Person(user_id=ident(member(item, "user_id", "previous")), wa_id=phone),
             Person(user_id=ident(member(item, "user_id", "current")), wa_id=phone),
+            moment(item.get("timestamp"), received_at),
         )
     group = _group_name(item) if field in _GROUP_FIELDS else None
     call = _call(item, value.get("contacts"), received_at) if field == "calls" else None
@@ -153,8 +155,8 @@ def _group_name(item: Raw) -> GroupName | None:
     return GroupName(group, name) if group and name else None
 
 
-def _relink(previous: Person, current: Person) -> Relink | None:
-    return Relink(previous, current) if previous.known and current.known else None
+def _relink(previous: Person, current: Person, at: datetime) -> Relink | None:
+    return Relink(previous, current, at) if previous.known and current.known else None
 
 
 def _is_too_long(raw: bytes) -> bool:
@@ -205,7 +207,7 @@ class _Reader:
             item, wamid, at, person, body, "system" if body.type == "system" else "customer"
         )
         return Parsed(
-            self._tenant, self._number, person, group, incoming, _system_relink(item, person)
+            self._tenant, self._number, person, group, incoming, _system_relink(item, person, at)
         )
 
     def echo(self, item: Raw, contacts: list[Any]) -> Parsed | None:
@@ -303,7 +305,7 @@ class _Reader:
         return Parsed(self._tenant, self._number, person, None, fact)
 
 
-def _system_relink(item: Raw, person: Person) -> Relink | None:
+def _system_relink(item: Raw, person: Person, at: datetime) -> Relink | None:
     """`user_changed_number` and `user_changed_user_id`: the same user, known by something new."""
     if item.get("type") != "system":
         return None
@@ -314,4 +316,4 @@ def _system_relink(item: Raw, person: Person) -> Relink | None:
         return None
     if (user, phone) == (person.user_id, person.wa_id):
         return None
-    return _relink(person, Person(user_id=user, wa_id=phone))
+    return _relink(person, Person(user_id=user, wa_id=phone), at)

@@ -9,6 +9,7 @@ from datetime import datetime
 from services.inbox.model.conversation import ContactSnapshot
 
 ATTRIBUTES_KEPT = 50
+FORMER_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class ContactCard:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """The head of its own log. `merged_into`: another contact turned out to be the same user."""
+    """The head of its own log. `merged_into`: another contact turned out to be the same user.
+
+    `former` are phones and BSUIDs that Meta said were left for others, the last time at `moved_at`.
+    """
 
     id: str
     tenant: str
@@ -45,6 +49,8 @@ class Contact:
     attributes: Mapping[str, str] = field(default_factory=dict)
     notes: str | None = None
     merged_into: str | None = None
+    moved_at: datetime | None = None
+    former: tuple[str, ...] = ()
 
     def snapshot(self) -> ContactSnapshot:
         return ContactSnapshot(

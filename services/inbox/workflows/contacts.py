@@ -12,6 +12,7 @@ from services.inbox.decisions.identity import (
     absorbed,
     identities,
     is_another,
+    moved,
     older,
     origin,
     refreshed,
@@ -45,10 +46,11 @@ _SYSTEM = {"kind": "system", "id": None, "name": None}
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A person, or a group, whose contact an item needs."""
+    """A person, or a group, whose contact an item of `at` needs."""
 
     tenant: str
     person: Person
+    at: datetime
     group_id: str | None = None
 
     def identities(self) -> tuple[Identity, ...]:
@@ -201,6 +203,7 @@ class ContactResolver:
                 user_id=relink.previous.user_id or relink.current.user_id,
                 wa_id=relink.previous.wa_id or relink.current.wa_id,
             ),
+            relink.at,
         )
         found = await self.resolve([want])
         contact = found.contacts[0]
@@ -216,7 +219,8 @@ class ContactResolver:
             await self._link(tenant, contact.id, other)
         ids = await self._contacts_of(keys)
         target = next(iter(ids.values()), contact.id)
-        await self._alter(target, lambda shown: refreshed(shown, relink.current))
+        previous, current = relink.previous, relink.current
+        await self._alter(target, lambda shown: moved(shown, previous, current, relink.at))
         await self._log.publish(found.publications)
         return (target, *(({contact.id} | others) - {target}))
 
@@ -234,11 +238,12 @@ class ContactResolver:
 
     async def name_group(self, tenant: str, group: GroupName) -> None:
         """A group shows its subject as its contact's name, from the next message on."""
-        found = await self.resolve([Want(tenant, Person(), group.group_id)])
+        now = self._clock()
+        found = await self.resolve([Want(tenant, Person(), now, group.group_id)])
         contact = found.contacts[0]
         if contact is not None:
             named = Person(name=group.name)
-            await self._alter(contact.id, lambda shown: refreshed(shown, named))
+            await self._alter(contact.id, lambda shown: refreshed(shown, named, now))
         await self._log.publish(found.publications)
 
     async def _alter(self, contact_id: str, change: Callable[[Contact], Contact]) -> None:
@@ -313,7 +318,7 @@ class ContactResolver:
         after = before
         for want in wants:
             if want.group_id is None:
-                after = refreshed(after, want.person)
+                after = refreshed(after, want.person, want.at)
         return before, after
 
     def _blank(self, contact_id: str, want: Want) -> Contact:

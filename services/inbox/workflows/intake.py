@@ -213,9 +213,10 @@ class Intake:
         places = []
         for position, source in enumerate(sources):
             parsed = source.parsed
-            if isinstance(parsed.item, Incoming):
+            item = parsed.item
+            if isinstance(item, Incoming):
                 places.append(position)
-                wants.append(Want(parsed.tenant, _somebody(parsed), parsed.group_id))
+                wants.append(Want(parsed.tenant, _somebody(parsed), item.sent_at, parsed.group_id))
         found = await self._resolver.resolve(wants)
         contacts: list[ContactSnapshot | None] = [None] * len(sources)
         for place, contact in zip(places, found.contacts, strict=True):

@@ -25,7 +25,7 @@ async def contacts_of(world: World, *rounds: tuple[Person, ...]) -> list[str | N
     pods = [world.pod() for _ in rounds]
     found = await asyncio.gather(
         *(
-            pod.inbox.resolver.resolve([Want(world.tenant, person) for person in people])
+            pod.inbox.resolver.resolve([Want(world.tenant, person, world.now) for person in people])
             for pod, people in zip(pods, rounds, strict=True)
         )
     )
@@ -145,6 +145,26 @@ async def test_regression_who_changed_the_phone_is_reached_there_from_every_chat
     assert after.version == before.version
 
 
+async def test_regression_a_late_message_does_not_bring_the_former_phone_back(world: World):
+    """Webhooks come in any order, also beside the one that tells of the move."""
+    pod = world.pod()
+    handle = pod.inbox.intake.handle
+    moved = world.moved("moved", to=2)
+    await handle([world.message("first")])
+    await handle([moved])
+    await handle([world.message("late"), moved])
+    await handle([world.message("later")])
+    (settled,) = (await pod.inbox.log.load([world.conversation()])).values()
+
+    world.now += timedelta(days=1)
+    await handle([world.message("as-before")])
+    (back,) = (await pod.inbox.log.load([world.conversation()])).values()
+
+    assert settled.state["contact"]["wa_id"] == world.phone(2)
+    assert back.state["contact"]["wa_id"] == world.phone(1)
+    assert back.state["seq"] == 5
+
+
 async def test_a_call_opens_the_window_of_the_chat_that_is_there(world: World):
     pod = world.pod()
     await pod.inbox.intake.handle([world.message("m1")])
@@ -167,7 +187,9 @@ async def test_group_is_shown_by_its_subject_whoever_writes(world: World):
     await resolver.name_group(world.tenant, GroupName("G1", "Neighbours"))
     await resolver.name_group(world.tenant, GroupName("G1", "Street"))
 
-    found = await resolver.resolve([Want(world.tenant, Person("US.1", name="Luz"), "G1")])
+    found = await resolver.resolve(
+        [Want(world.tenant, Person("US.1", name="Luz"), world.now, "G1")]
+    )
 
     (contact,) = found.contacts
     assert contact is not None

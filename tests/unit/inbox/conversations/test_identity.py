@@ -1,6 +1,6 @@
 """Whom a webhook is about, and when two are one."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ from services.inbox.decisions.identity import (
     absorbed,
     identities,
     is_another,
+    moved,
     origin,
+    refreshed,
 )
 from services.inbox.model.contact import Contact
 from services.inbox.model.items import Person
@@ -75,6 +77,59 @@ def test_alike_phones_of_two_users_are_two(
     kind: IdentityKind, user: str | None, known: str | None, expected: bool
 ):
     assert is_another(Identity(kind, "551132345678"), user, known) is expected
+
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def _moved(*moves: tuple[str, str, datetime]) -> Contact:
+    contact = Contact("k1", "t", 1, NOON, user_id="US.1")
+    for previous, current, at in moves:
+        contact = moved(contact, Person(previous), Person(current), at)
+    return contact
+
+
+@pytest.mark.parametrize(
+    ("user_id", "at", "shown"),
+    [
+        pytest.param("US.1", NOON - HOUR, "US.2", id="said-before"),
+        pytest.param("US.1", NOON, "US.2", id="said-in-the-same-second"),
+        pytest.param("US.1", NOON + HOUR, "US.1", id="said-after-it"),
+        pytest.param("US.3", NOON - HOUR, "US.3", id="new-to-us"),
+    ],
+)
+def test_regression_a_bsuid_that_was_left_does_not_come_back(
+    user_id: str, at: datetime, shown: str
+):
+    contact = _moved(("US.1", "US.2", NOON))
+
+    assert refreshed(contact, Person(user_id), at).user_id == shown
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_regression_moves_may_be_told_in_any_order_and_again(repeated: bool):
+    first, second = ("US.1", "US.2", NOON), ("US.2", "US.3", NOON + HOUR)
+    contact = _moved(second, first, *([second, first] if repeated else []))
+
+    assert (contact.user_id, contact.moved_at) == ("US.3", NOON + HOUR)
+    assert set(contact.former) == {"US.1", "US.2"}
+
+
+def test_who_moves_back_is_known_as_before():
+    there = ("US.1", "US.2", NOON)
+    back = ("US.2", "US.1", NOON + HOUR)
+
+    contact = _moved(there, back, there)
+
+    assert (contact.user_id, contact.former) == ("US.1", ("US.2",))
+
+
+def test_regression_a_move_that_is_told_again_does_not_move_who_wrote_since():
+    move = ("US.1", "US.2", NOON)
+    back = refreshed(_moved(move), Person("US.1"), NOON + HOUR)
+
+    assert moved(back, Person("US.1"), Person("US.2"), NOON).user_id == "US.1"
 
 
 def _contact(identifier: str, **members: Any) -> Contact:
