@@ -260,6 +260,8 @@ class _Reader:
                 edited = member(item, "edit", "message")
                 if not isinstance(edited, dict):
                     return None
+                # What stands around the new words is the edit's: the message keeps its own.
+                edited = {**edited, "context": None}
                 said = EditFact(_fitting(whatsapp.body(edited), edited), stamp)
             case "revoke":
                 target = named(member(item, "revoke", "original_message_id"))

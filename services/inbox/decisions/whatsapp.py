@@ -155,7 +155,9 @@ def body(item: Raw) -> Body:
     """What a message says. A type that is not known is `unsupported`, with its raw type."""
     kind = short(item.get("type"), _WORD_LENGTH) or _kind_shown(item)
     kind = "audio" if kind == "voice" else kind
-    raw_member = item.get("voice" if item.get("type") == "voice" else kind)
+    raw_member = item.get(kind)
+    if item.get("type") == "voice":
+        raw_member = mapping(item.get("voice")) or raw_member
     extra = _surroundings(item)
     if kind in MEDIA_TYPES:
         held = mapping(raw_member)
@@ -221,8 +223,12 @@ def _location(held: Any, _: Raw) -> _Said:
     return "location", text(held.get("name")), {"location": held}
 
 
-def _contacts(held: Any, _: Raw) -> _Said:
-    return ("contacts", None, {"contacts": held}) if isinstance(held, list) else None
+def _contacts(held: Any, item: Raw) -> _Said:
+    if not isinstance(held, list):
+        return None
+    # Whether it answers a request for the phone; seen in the contact and beside the type.
+    origin = text(item.get("origin")) or text(member(held[0] if held else None, "origin"))
+    return "contacts", None, {"contacts": held, **({"origin": origin} if origin else {})}
 
 
 def _interactive(held: Any, _: Raw) -> _Said:

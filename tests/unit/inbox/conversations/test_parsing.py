@@ -170,6 +170,35 @@ def test_regression_words_for_true_count_and_a_referral_is_an_object():
     assert "referral" not in advertised.content
 
 
+@pytest.mark.parametrize("named", ["voice", "audio"])
+def test_voice_is_audio_wherever_its_file_is_named(named: str):
+    body = incoming(message(type="voice", **{named: {"id": "7", "mime_type": "audio/ogg"}})).body
+
+    assert body.media is not None
+    assert (body.type, body.media.voice, body.media.whatsapp_id) == ("audio", True, "7")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({"contacts": [{"origin": "contact_request"}]}, id="in-the-contact"),
+        pytest.param({"contacts": [{}], "origin": "contact_request"}, id="beside-the-type"),
+    ],
+)
+def test_contacts_tell_that_they_were_asked_for(members: dict[str, Any]):
+    assert incoming(message(type="contacts", **members)).body.content["origin"] == "contact_request"
+
+
+def test_regression_edit_does_not_make_its_message_an_answer():
+    words = {"type": "text", "text": {"body": "new"}, "context": {"id": "M0"}}
+    edit = message(type="edit", edit={"original_message_id": "wamid.B", "message": words})
+    found = read(edit).item
+
+    assert isinstance(found, Fact)
+    assert isinstance(found.fact, EditFact)
+    assert (found.fact.body.text, found.fact.body.content) == ("new", {})
+
+
 def test_change_of_number_of_the_old_kind_links_both():
     told = {
         "type": "customer_changed_number",
