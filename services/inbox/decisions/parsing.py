@@ -228,6 +228,7 @@ class _Reader:
             body, raw = whatsapp.truncated(body, len(raw)), raw[:0]
         quoted = named(member(item, "context", "id"))
         key = self._key(wamid)
+        in_group = origin == "customer" and ident(item.get("group_id")) is not None
         if body.media is not None:
             # Delivery derives the same id; a client may ask for the file before it is there.
             media_id = self._ids.of("media", self._tenant, key)
@@ -242,6 +243,7 @@ class _Reader:
             raw=raw,
             origin=origin,
             reply_key=self._key(quoted) if quoted else None,
+            author_id=self._member(person) if in_group else None,
             source=self._source,
         )
 
@@ -253,7 +255,7 @@ class _Reader:
             case "reaction":
                 target = named(member(item, "reaction", "message_id"))
                 emoji = whatsapp.emoji_of(item)
-                by = self._reactor(person)
+                by = self._member(person)
                 said = ReactionFact("contact" if person else "agent", by, emoji, stamp)
             case "edit":
                 target = named(member(item, "edit", "original_message_id"))
@@ -272,8 +274,8 @@ class _Reader:
             return None
         return Fact(key=self._key(wamid), refs=(self._key(target),), fact=said)
 
-    def _reactor(self, person: Person | None) -> str | None:
-        """Who reacted, as an opaque id: in a group there are several, and no contact of each."""
+    def _member(self, person: Person | None) -> str | None:
+        """Who wrote or reacted, as an opaque id: a group has several, and no contact of each."""
         if person is None or not person.known:
             return None
         return self._ids.of(

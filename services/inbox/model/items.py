@@ -54,7 +54,7 @@ class Incoming:
     reply_key: str | None = None
     """Id that the quoted message has if it was incoming; its `wamid_key` if it was ours."""
     author_id: str | None = None
-    """The contact who wrote it, where the conversation is not theirs alone (a group)."""
+    """Who wrote it, where the conversation is not one contact's alone (a group)."""
     source: str | None = None
     """`partition/offset` of the record that it came in."""
 

@@ -183,7 +183,7 @@ class Intake:
             item = source.parsed.item
             if isinstance(item, Incoming):
                 work = self._work(works, source, contact)
-                work.items.append(_in_group(item, source, contact))
+                work.items.append(item)
                 homes[item.id] = work.conversation_id
             elif isinstance(item, Fact):
                 # In order behind its message, when both came in one batch.
@@ -339,12 +339,6 @@ def _somebody(parsed: Parsed) -> Person:
             person, user_id=now.user_id or person.user_id, wa_id=now.wa_id or person.wa_id
         )
     return person if person.known else Person(user_id=f"unknown:{parsed.number_id}")
-
-
-def _in_group(item: Incoming, source: Source, contact: ContactSnapshot | None) -> Incoming:
-    if source.parsed.group_id is None or contact is None or item.origin != "customer":
-        return item
-    return replace(item, author_id=contact.id)
 
 
 def _home(source: Source, homes: Mapping[tuple[str, str], str]) -> str | None:

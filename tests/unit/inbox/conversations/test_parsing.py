@@ -199,6 +199,25 @@ def test_regression_edit_does_not_make_its_message_an_answer():
     assert (found.fact.body.text, found.fact.body.content) == ("new", {})
 
 
+def test_regression_members_of_a_group_are_authors_of_their_own():
+    one, other, reaction = (
+        read(message(group_id="G1", from_user_id=user, **members)).item
+        for user, members in (
+            ("US.1", {}),
+            ("US.2", {}),
+            ("US.1", {"type": "reaction", "reaction": {"message_id": "wamid.B", "emoji": "A"}}),
+        )
+    )
+
+    assert isinstance(one, Incoming)
+    assert isinstance(other, Incoming)
+    assert isinstance(reaction, Fact)
+    assert isinstance(reaction.fact, ReactionFact)
+    assert None not in (one.author_id, other.author_id)
+    assert one.author_id == reaction.fact.by != other.author_id
+    assert incoming(message()).author_id is None
+
+
 def test_change_of_number_of_the_old_kind_links_both():
     told = {
         "type": "customer_changed_number",
