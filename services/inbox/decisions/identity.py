@@ -28,6 +28,14 @@ class Identity:
     value: str
 
 
+_NOBODY = "unknown:"  # no BSUID: those begin with a country and a dot
+
+
+def nobody(number_id: str) -> Person:
+    """Stands for who wrote to a number without any word of who they are."""
+    return Person(user_id=f"{_NOBODY}{number_id}")
+
+
 def identities(person: Person) -> tuple[Identity, ...]:
     """The identities that a webhook shows, the strongest first."""
     found = []
@@ -80,6 +88,8 @@ def refreshed(contact: Contact, person: Person, at: datetime) -> Contact:
     former = contact.former if contact.moved_at is not None and at <= contact.moved_at else ()
     wa_id = None if person.wa_id in former else person.wa_id
     user_id = None if person.user_id in former else person.user_id
+    if user_id is not None and user_id.startswith(_NOBODY):
+        user_id = None  # leads to the contact; nobody can be reached by it
     after = replace(
         contact,
         name=person.name or contact.name,

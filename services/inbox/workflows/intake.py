@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import orjson
 
 from services.inbox.decisions.fold import Fate
+from services.inbox.decisions.identity import nobody
 from services.inbox.decisions.parsing import Parsed, Recorded, Relink, parse
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Called, Fact, Incoming, Person
@@ -338,7 +339,7 @@ def _somebody(parsed: Parsed) -> Person:
         person = replace(
             person, user_id=now.user_id or person.user_id, wa_id=now.wa_id or person.wa_id
         )
-    return person if person.known else Person(user_id=f"unknown:{parsed.number_id}")
+    return person if person.known else nobody(parsed.number_id)
 
 
 def _home(source: Source, homes: Mapping[tuple[str, str], str]) -> str | None:

@@ -12,6 +12,7 @@ from services.inbox.decisions.identity import (
     identities,
     is_another,
     moved,
+    nobody,
     origin,
     refreshed,
 )
@@ -130,6 +131,14 @@ def test_regression_a_move_that_is_told_again_does_not_move_who_wrote_since():
     back = refreshed(_moved(move), Person("US.1"), NOON + HOUR)
 
     assert moved(back, Person("US.1"), Person("US.2"), NOON).user_id == "US.1"
+
+
+def test_regression_nobody_is_one_contact_without_an_address():
+    """Else an answer would go to WhatsApp, to a BSUID that we made up."""
+    contact = refreshed(Contact("k1", "t", 0, NOON), nobody("n1"), NOON)
+
+    assert (contact.user_id, contact.wa_id) == (None, None)
+    assert identities(nobody("n1")) != identities(nobody("n2")) != ()
 
 
 def _contact(identifier: str, **members: Any) -> Contact:
