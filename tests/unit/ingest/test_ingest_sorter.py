@@ -211,7 +211,7 @@ def test_sorter_keeps_a_message_cut_inside_an_emoji(sorter: Sorter):
     assert InboundItem.model_validate_json(record.value or b"").item["text"]["body"] == "hi \ufffd"
 
 
-@pytest.mark.parametrize("depth", [80, 300, 900])
+@pytest.mark.parametrize("depth", [80, 300, 900, 5_000, 40_000])
 def test_sorter_quarantines_only_the_element_that_nests_too_deep(sorter: Sorter, depth: int):
     deep = b'{"id":"b","from":"1","x":' + b"[" * depth + b"]" * depth + b"}"
     sent = messages(FIRST, {"id": "a", "from": "1"}, {"at": "here"}).replace(

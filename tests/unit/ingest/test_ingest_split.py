@@ -351,6 +351,18 @@ def test_read_json_refuses_what_is_not_json(body: bytes):
         read_json(body)
 
 
+def test_read_json_cuts_what_no_reader_takes_and_keeps_what_stands_around():
+    deep = b"[" * 2_000 + b'"]"' + b"]" * 2_000
+    body = b'{"a":' + deep + rb',"b":"[{\"","c":{"d":' + deep + b'},"e":1}'
+
+    found = read_json(body)
+
+    assert isinstance(found, dict)
+    assert (found["b"], found["e"]) == ('[{"', 1)
+    assert is_too_deep(found["a"], 400)
+    assert is_too_deep(found["c"], 400)
+
+
 def test_is_too_deep_counts_levels():
     nested: Any = 1
     for _ in range(64):
