@@ -141,6 +141,18 @@ class World:
         item = {"id": f"wamid.{name}", "status": status, "timestamp": self._stamp()}
         return self._record(InboundType.STATUS, {**item, "recipient_id": self.phone(who)}, who)
 
+    def reaction(self, name: str, who: int = 1) -> InRecord:
+        said = {"message_id": f"wamid.{name}", "emoji": "👍"}
+        item = {**self._text(f"{name}.reaction", who), "type": "reaction", "reaction": said}
+        return self._record(InboundType.MESSAGE, item, who)
+
+    def by(self, record: InRecord, user: str) -> InRecord:
+        """The same record, showing the customer's BSUID beside the phone."""
+        value = orjson.loads(record.value or b"")
+        name = "recipient_user_id" if "recipient_id" in value["item"] else "from_user_id"
+        value["item"][name] = user
+        return replace(record, value=orjson.dumps(value))
+
     def change(self) -> InRecord:
         """What concerns no conversation."""
         return self._record(InboundType.CHANGE, {"decision": "APPROVED"}, 1)

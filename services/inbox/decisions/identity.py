@@ -100,6 +100,15 @@ def refreshed(contact: Contact, person: Person, at: datetime) -> Contact:
     return contact if after == contact else after
 
 
+def completed(contact: Contact, person: Person) -> Contact:
+    """The contact with an address of a kind that it had none of."""
+    return replace(
+        contact,
+        wa_id=contact.wa_id or person.wa_id,
+        user_id=contact.user_id or person.user_id,
+    )
+
+
 def moved(contact: Contact, previous: Person, current: Person, at: datetime) -> Contact:
     """The contact after Meta said that `previous` is `current` now.
 

@@ -292,20 +292,20 @@ class _Reader:
             return None
         refs = tuple(r for r in (callback, self._key(wamid) if wamid else None) if r)
         at = moment(item.get("timestamp"), self._received_at)
-        participant = (
-            ident(item.get("recipient_participant_user_id"))
-            or ident(item.get("recipient_participant_id"))
-            or ident(item.get("participant_recipient_id"))
-            or ""
+        user, phone = ident(item.get("recipient_user_id")), ident(item.get("recipient_id"))
+        one = Person(
+            user_id=ident(item.get("recipient_participant_user_id")),
+            wa_id=ident(item.get("recipient_participant_id"))
+            or ident(item.get("participant_recipient_id")),
         )
+        participant = one.user_id or one.wa_id or ""
         fact = Fact(
             key=self._ids.of("status", self._tenant, refs[-1], name.lower(), participant),
             refs=refs,
             fact=StatusFact(name.lower()[:32], at, whatsapp.failure(item)),
         )
-        person = Person(
-            user_id=ident(item.get("recipient_user_id")), wa_id=ident(item.get("recipient_id"))
-        )
+        in_group = item.get("recipient_type") == "group"  # then the phone is the group's id
+        person = one if in_group else Person(user_id=user, wa_id=phone)
         return Parsed(self._tenant, self._number, person, None, fact)
 
 

@@ -24,6 +24,11 @@ class Person:
     def known(self) -> bool:
         return bool(self.user_id or self.wa_id)
 
+    @property
+    def shown_twice(self) -> bool:
+        """By the BSUID and by the phone: whoever is known by one is known by both."""
+        return bool(self.user_id and self.wa_id)
+
 
 @value
 class Body:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from services.inbox.decisions.identity import (
     Identity,
     IdentityKind,
     absorbed,
+    completed,
     identities,
     is_another,
     moved,
@@ -115,6 +117,21 @@ class ContactResolver:
     def _strongest(self, want: Want) -> str | None:
         identities_ = want.identities()
         return self._identities.key(want.tenant, identities_[0]) if identities_ else None
+
+    async def acquaint(self, wants: Sequence[Want]) -> None:
+        """Who is known by the phone or by the BSUID is known by both from now on.
+
+        For what makes no contact: a reaction or a status of somebody unknown creates nobody.
+        """
+        keys = [self._keys(want) for want in wants]
+        found = await self._identities.find({key for row in keys for key in row})
+        for want, row in zip(wants, keys, strict=True):
+            held = {found[key].contact for key in row if key in found}
+            if not held or (len(held) == 1 and all(key in found for key in row)):
+                continue
+            (contact,) = await self._find_or_claim([want])
+            if contact is not None:
+                await self._alter(contact, partial(completed, person=want.person))
 
     # -- identities
 

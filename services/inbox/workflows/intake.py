@@ -176,6 +176,13 @@ class Intake:
             if source.parsed.relink is not None:
                 # First: what the new identity wrote may be in this very batch.
                 await self._relink(source.parsed.tenant, source.parsed.relink)
+        await self._resolver.acquaint(
+            [
+                Want(source.parsed.tenant, source.parsed.person, source.received_at)
+                for source in sources
+                if isinstance(source.parsed.item, Fact) and source.parsed.person.shown_twice
+            ]
+        )
         people = await self._resolve(sources)
         works: dict[str, Work] = {}
         homes: dict[str, str] = {}

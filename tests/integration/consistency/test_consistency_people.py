@@ -149,7 +149,7 @@ async def test_regression_a_late_message_does_not_bring_the_former_phone_back(wo
     """Webhooks come in any order, also beside the one that tells of the move."""
     pod = world.pod()
     handle = pod.inbox.intake.handle
-    moved = world.moved("moved", to=2)
+    moved = world.moved("moved", to=5)
     await handle([world.message("first")])
     await handle([moved])
     await handle([world.message("late"), moved])
@@ -160,9 +160,32 @@ async def test_regression_a_late_message_does_not_bring_the_former_phone_back(wo
     await handle([world.message("as-before")])
     (back,) = (await pod.inbox.log.load([world.conversation()])).values()
 
-    assert settled.state["contact"]["wa_id"] == world.phone(2)
+    assert settled.state["contact"]["wa_id"] == world.phone(5)
     assert back.state["contact"]["wa_id"] == world.phone(1)
     assert back.state["seq"] == 5
+
+
+@pytest.mark.parametrize("kind", ["reaction", "status"])
+async def test_regression_what_shows_phone_and_bsuid_keeps_one_chat_without_the_phone(
+    world: World, kind: str
+):
+    """The customer reacts, adopts a username and writes without a phone from then on."""
+    pod = world.pod()
+    await pod.inbox.intake.handle([world.message("first")])
+    shown = world.reaction("first") if kind == "reaction" else world.status("first", "read")
+    await pod.inbox.intake.handle([world.by(shown, user="US.9")])
+    known = await contacts_of(world, (Person("US.9"), Person(wa_id=world.phone(1))))
+
+    assert len(set(known)) == 1
+    assert None not in known
+
+
+async def test_what_shows_somebody_unknown_creates_nobody(world: World):
+    pod = world.pod()
+    shown = world.by(world.status("first", "read", who=7), user="US.9")
+    await pod.inbox.intake.handle([shown])
+
+    assert await pod.inbox.resolver.known(world.tenant, Person("US.9", world.phone(7))) is None
 
 
 async def test_a_call_opens_the_window_of_the_chat_that_is_there(world: World):
