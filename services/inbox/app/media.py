@@ -8,6 +8,7 @@ from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.decisions.limits import media_limit
 from services.inbox.gateways.pictures import Pictures
 from services.inbox.gateways.sounds import Sounds
+from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
 from services.inbox.workflows.erasing import Erasing
@@ -42,5 +43,5 @@ def build_media(base: Foundation, conversations: Conversations) -> tuple[Library
     return library, Part(
         routers=(media_router(uploads, library),),
         prepare=(store.ensure_indexes, erasures.ensure_indexes),
-        run=(Erasing(erasures, store, blobs, now).run, expiring.run),
+        run=(Erasing(erasures, store, DraftStore(base.database), blobs, now).run, expiring.run),
     )

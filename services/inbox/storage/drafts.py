@@ -54,6 +54,12 @@ class DraftStore:
         with transient_errors():
             await self._collection.delete_one({"_id": _key(conversation, agent), "tenant": tenant})
 
+    async def forget(self, tenant: str, conversation: str) -> None:
+        """Everybody's in a conversation that is deleted."""
+        of_it = {"$gt": _key(conversation, ""), "$lt": f"{conversation};"}
+        with transient_errors():
+            await self._collection.delete_many({"_id": of_it, "tenant": tenant})
+
 
 def _key(conversation: str, agent: str) -> str:
     return f"{conversation}:{agent}"

@@ -1,4 +1,4 @@
-"""Removes the files of what was deleted, beside the hot path and again until it is certain."""
+"""Removes the files and drafts of what was deleted, beside the hot path, until it is certain."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.erasures import Erasure, ErasureStore
 from services.inbox.storage.media import MediaStore
 from shared.blobs.store import BlobStore
@@ -29,11 +30,13 @@ class Erasing:
         self,
         erasures: ErasureStore,
         media: MediaStore,
+        drafts: DraftStore,
         blobs: BlobStore,
         clock: Callable[[], datetime],
     ) -> None:
         self._erasures = erasures
         self._media = media
+        self._drafts = drafts
         self._blobs = blobs
         self._clock = clock
 
@@ -66,6 +69,7 @@ class Erasing:
             await self._erasures.done(erasure)
 
     async def _erase_conversation(self, tenant: str, conversation: str) -> None:
+        await self._drafts.forget(tenant, conversation)
         files = await self._media.of_conversation(tenant, conversation)
         ids: dict[str, set[str]] = {}
         for media_id, told in files:

@@ -1,4 +1,4 @@
-"""The files of what was deleted go, those that somebody else has stay."""
+"""The files and drafts of what was deleted go, those of other chats stay."""
 
 import asyncio
 import io
@@ -12,6 +12,7 @@ import pytest
 from services.inbox.app.foundation import now
 from services.inbox.model.conversation import Media
 from services.inbox.model.items import Body
+from services.inbox.storage.drafts import DRAFTS, DraftStore
 from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
 from services.inbox.workflows.erasing import Erasing
@@ -58,7 +59,9 @@ async def rounds_later(office: Office, **span: float) -> None:
     def clock() -> datetime:
         return now() + timedelta(**span)
 
-    erasing = Erasing(ErasureStore(database), MediaStore(database), blobs(office), clock)
+    erasing = Erasing(
+        ErasureStore(database), MediaStore(database), DraftStore(database), blobs(office), clock
+    )
     await erasing.erase_due()
 
 
@@ -90,6 +93,25 @@ async def test_a_deleted_chat_takes_its_files_along(shared_office: Office):
     assert await kept(office, unsent["sha256"])
     assert (await office.ana("GET", f"/media/{both['id']}")).status == 200
     assert (await office.ana("GET", f"/media/{file['id']}")).code == "not_found"
+
+
+async def test_regression_a_deleted_chat_takes_its_drafts_along(shared_office: Office):
+    office = shared_office
+    gone, stays = await office.opened_by(office.ana), await office.opened_by(office.ana)
+    for chat in (gone, stays):
+        for writer in (office.ana, office.sue):
+            kept = await writer("PUT", f"/conversations/{chat}/draft", {"text": "Dear Luz"})
+            assert kept.status == 200, kept.raw
+    drafts = office.base.database[DRAFTS]
+
+    async def left(chat: str) -> int:
+        return int(await drafts.count_documents({"_id": {"$regex": f"^{chat}:"}}))
+
+    assert (await office.ana("DELETE", f"/conversations/{gone}")).status == 204
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await left(gone):  # noqa: ASYNC110 - another loop erases
+            await asyncio.sleep(0.05)
+    assert await left(stays) == 2
 
 
 async def test_an_upload_that_no_message_used_expires(shared_office: Office):
