@@ -1,4 +1,4 @@
-"""Contacts: who sees a conversation of one sees the contact."""
+"""Contacts: who sees a conversation of one sees the contact, supervisors see all."""
 
 from typing import Annotated, Any
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from services.inbox.decisions.identity import Identity, phone_variants
 from services.inbox.decisions.searching import words_of_contact
 from services.inbox.model.contact import Contact
 from services.inbox.model.conversation import ContactSnapshot
+from services.inbox.model.events import Command
 from services.inbox.storage.entries import SOURCE
 from shared.contracts import topics
 from shared.contracts.envelope import Envelope
@@ -171,8 +172,12 @@ def contact_change(
     actor: dict[str, Any],
     carried: tuple[Entry, ...] = (),
     type_: EventType = EventType.CONTACT_UPDATED,
+    commands: Sequence[tuple[str, Command]] = (),
 ) -> Change:
-    """The compare-and-set from `contact.version` to the next, with its event."""
+    """The compare-and-set from `contact.version` to the next, with its event.
+
+    `commands`: each with the conversation that it is told as.
+    """
     version = contact.version + 1
     payload = {
         "contact": {
@@ -211,6 +216,27 @@ def contact_change(
         id=contact.id,
         expected=contact.version,
         state=contact_document(contact),
-        entries=(Entry(version, (record,), (shown,)),),
+        entries=(
+            Entry(
+                version,
+                (record,),
+                (shown,),
+                tuple(
+                    _command(record.envelope, place, told_as, command)
+                    for place, (told_as, command) in enumerate(commands)
+                ),
+            ),
+        ),
         carried=carried,
+    )
+
+
+def _command(event: Envelope, place: int, conversation: str, command: Command) -> LogRecord:
+    return LogRecord(
+        topic=topics.OUTBOUND,
+        key=conversation,
+        value=orjson.dumps(command.payload),
+        envelope=replace(
+            event, id=f"{event.id}:{place}", type=command.type.value, subject=conversation
+        ),
     )

@@ -132,9 +132,11 @@ class ConversationStore:
             # Names and phones, by the beginnings of their words.
             await self._database[CONTACTS].create_index([("tenant", 1), (WORDS, 1)], name=WORDS)
 
-    async def of_contact(self, tenant: str, contact: str) -> list[Conversation]:
-        """All conversations of a contact that are not deleted."""
-        query = {"tenant": tenant, "contact.id": contact, "deleted": False}
+    async def of_contact(
+        self, tenant: str, contact: str, *, deleted: bool = False
+    ) -> list[Conversation]:
+        """All conversations of a contact that are not deleted; or the tombstones alone."""
+        query = {"tenant": tenant, "contact.id": contact, "deleted": deleted}
         with transient_errors():
             docs = await self._collection.find(query, {"outbox": 0}).to_list(None)
         return [_conversation(doc) for doc in docs]

@@ -71,7 +71,7 @@ class Labelling:
         self._conversations = conversations
 
     async def contact(self, viewer: Viewer, contact_id: str) -> Contact:
-        """The contact, for who sees a conversation of it."""
+        """The contact, for who sees a conversation of it, and for supervisors."""
         await self._seen(viewer, contact_id)
         head = (await self._contacts.load([contact_id])).get(contact_id)
         if head is None:
@@ -138,9 +138,14 @@ class Labelling:
     async def _seen(self, viewer: Viewer, contact_id: str) -> list[Conversation]:
         held = await self._conversations.of_contact(viewer.tenant, contact_id)
         seen = [each for each in held if sees(each, viewer)]
-        if not seen:
+        if not seen and not (viewer.supervises and await self._is_of(viewer.tenant, contact_id)):
             raise not_found()
         return seen
+
+    async def _is_of(self, tenant: str, contact_id: str) -> bool:
+        """Whether the tenant has it. Its chats may be deleted, and it blocked for ever."""
+        head = (await self._contacts.load([contact_id])).get(contact_id)
+        return head is not None and head.state["tenant"] == tenant
 
     async def _held(self, viewer: Viewer, contact_id: str) -> None:
         seen = await self._seen(viewer, contact_id)
@@ -176,12 +181,29 @@ class Labelling:
                 },
                 carried=head.unpublished,
                 type_=wish.event,
+                commands=await self._left_blocked(after)
+                if before.blocked and not after.blocked
+                else (),
             )
             return Step(replace(after, version=change.version), change)
 
         contact = await self._contacts.change(contact_id, decide)
         await self._follow(contact.tenant, contact.id, actor)
         return contact
+
+    async def _left_blocked(self, contact: Contact) -> list[tuple[str, Command]]:
+        """Meta's way back on numbers where the contact has no chat that follows it, but had."""
+        tenant, shown = contact.tenant, contact.snapshot()
+        kept = await self._conversations.of_contact(tenant, contact.id)
+        gone = await self._conversations.of_contact(tenant, contact.id, deleted=True)
+        followed = {each.number_id for each in kept}
+        by_number = {each.number_id: each for each in gone if each.number_id not in followed}
+        now = self._changing.clock()
+        return [
+            (each.id, command)
+            for each in by_number.values()
+            for command in _block_at_meta(replace(each, contact=shown), contact, now)
+        ]
 
     # -- its conversations
 
@@ -253,15 +275,15 @@ def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:
         EventType.CONVERSATION_UPDATED,
         replace(was, contact=shown),
         actor=actor,
-        commands=_block_at_meta(was, contact, draft),
+        commands=_block_at_meta(was, contact, draft.now),
     )
     if contact.blocked:
         draft.move(Move(Trigger.BLOCK, draft.now), actor=actor, reason="blocked")
 
 
-def _block_at_meta(was: Conversation, contact: Contact, draft: Draft) -> tuple[Command, ...]:
+def _block_at_meta(was: Conversation, contact: Contact, now: datetime) -> tuple[Command, ...]:
     closes = was.window_closes_at
-    allowed = not contact.blocked or (closes is not None and closes > draft.now)
+    allowed = not contact.blocked or (closes is not None and closes > now)
     if was.group_id is not None or not allowed:
         return ()
     return (

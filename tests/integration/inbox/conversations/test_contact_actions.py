@@ -122,6 +122,27 @@ async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_offic
     assert [each.blocked for each in await _block_commands(office, waiting, 1)] == [False]
 
 
+async def test_regression_a_contact_whose_chats_were_deleted_can_be_unblocked(
+    shared_office: Office, office: Office
+):
+    known = await shared_office.contact(wa_id="5215588880000")
+    held = await shared_office.opened_by(shared_office.ana, contact=known)
+    path = f"/contacts/{known.id}"
+    assert (await shared_office.ana("POST", f"{path}/block")).status == 200
+    assert (await shared_office.ana("DELETE", f"/conversations/{held}")).status == 204
+
+    for who in (shared_office.ana, office.sue):
+        assert (await who("POST", f"{path}/unblock")).code == "not_found"
+    assert (await shared_office.sue("GET", path)).body["blocked"] is True
+    assert (await shared_office.sue("GET", f"{path}/conversations")).body["items"] == []
+    for _ in range(2):
+        answer = await shared_office.sue("POST", f"{path}/unblock")
+        assert (answer.status, answer.body["blocked"]) == (200, False)
+    asked = await _block_commands(shared_office, held, 2)
+    assert [each.blocked for each in asked] == [True, False]
+    assert [each.recipient.wa_id for each in asked] == ["5215588880000"] * 2
+
+
 @pytest.mark.parametrize("action", ["block", "unblock"])
 async def test_blocking_is_for_the_holder_and_supervisors(shared_office: Office, action: str):
     office = shared_office
