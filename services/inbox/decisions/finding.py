@@ -1,9 +1,10 @@
-"""What the words of a list's `q` mean: whose chats, and those where it was said last. Pure.
+"""What the words of a list's `q` mean: whose chats, and those where it was said. Pure.
 
 A chat has the words where each of them begins a word of its contact's name or username, or each
-begins a word of its last line; or where they are digits and the phone begins or ends with them.
-Two ways lead to the same chats. Few are gathered from the words of contacts and messages, which
-have an index. Many are come across soon enough by walking down the list with a pattern.
+begins a word of one of its messages; or where they are digits and the phone begins or ends so.
+Two ways lead to these chats. Few are gathered from the words of contacts and messages, which
+have an index. Many are come across soon enough by walking down the list with a pattern: of what
+very many messages say, only where it was said last.
 """
 
 from __future__ import annotations

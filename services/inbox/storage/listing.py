@@ -15,7 +15,6 @@ from services.inbox.decisions.finding import (
     has_words,
     kept_query,
     phone_ends,
-    said_last,
     shown,
 )
 from services.inbox.decisions.listing import Position, Selection, Way, until
@@ -59,11 +58,7 @@ class ListStore:
     async def page(self, selection: Selection, limit: int) -> Page:
         """The first rows of a selection."""
         if selection.sought is not None:
-            rows = await self._found(selection, selection.sought)
-            if rows is not None:
-                return await self._page_of(rows, selection, limit)
-            way = await self._shortest(selection, ordered=True)
-            return await self._walked(selection, way, limit, READ, [shown(selection.sought)])
+            return await self._searched(selection, selection.sought, limit)
         way = await self._shortest(selection)
         if not way.ordered:
             rows = await self._gathered(selection.query, selection.field, way.index)
@@ -165,26 +160,30 @@ class ListStore:
 
     # -- by words
 
-    async def _found(self, selection: Selection, it: Sought) -> list[Row] | None:
-        """The rows that have the words; None: too many have."""
-        tenant = selection.query["tenant"]
+    async def _searched(self, selection: Selection, it: Sought, limit: int) -> Page:
+        """Few have the words: theirs are gathered. Many: one comes across them down the list."""
+        tenant, query, field = selection.query["tenant"], selection.query, selection.field
         contacts, said = await asyncio.gather(
-            self._few(self._contacts, tenant, it.words, "_id"),
-            self._few(self._search, tenant, it.words, "conversation"),
+            self._named(tenant, it), self._few(self._search, tenant, it.words, "conversation")
         )
+        own: list[Document] = [] if said is None else [{"_id": {"$in": sorted(said)}}]
         if contacts is None or said is None:
-            return None
+            way = await self._shortest(selection, ordered=True)
+            return await self._walked(selection, way, limit, READ, [{"$or": [shown(it), *own]}])
+        theirs = {**query, "contact.id": {"$in": sorted(contacts)}}
+        rows = await self._gathered(theirs, field, "contact")
+        rows += await self._gathered({"$and": [query, *own]}, field, "_id_")
+        return await self._page_of(rows, selection, limit)
+
+    async def _named(self, tenant: str, it: Sought) -> set[str] | None:
+        """The contacts that have the words, or the phone; None: too many have."""
+        contacts = await self._few(self._contacts, tenant, it.words, "_id")
         for end in phone_ends(it):
             found = await self._few(self._contacts, tenant, (end,), "_id")
-            if found is None:
+            if contacts is None or found is None:
                 return None
             contacts |= found
-        query, field = selection.query, selection.field
-        named = await self._gathered(
-            {**query, "contact.id": {"$in": sorted(contacts)}}, field, "contact"
-        )
-        last = {"_id": {"$in": sorted(said)}, **said_last(it)}
-        return named + await self._gathered({"$and": [query, last]}, field, "_id_")
+        return contacts
 
     async def _few(
         self, collection: Collection, tenant: str, words: Sequence[str], member: str

@@ -151,6 +151,24 @@ async def test_words_find_names_phones_and_last_lines(office: Office, way: str, 
             assert sorted(found) == sorted(expected), (query, sort)
 
 
+@pytest.mark.parametrize("way", ["gathered", "walked"])
+async def test_regression_words_find_what_was_said_before_the_last_line(office: Office, way: str):
+    if way == "walked":
+        await _namesakes(office, CANDIDATES + 1)
+    said = await office.opened_by(office.ana)
+    await office.write(said, "¿Y un CAFÉ con leche?", "gracias")
+    other = await office.opened_by(office.bea)
+    await office.write(other, "Otro café", "adios")
+    async with asyncio.timeout(20):  # search follows the events
+        while len(await office.sue.ids("scope=all&q=cafe")) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert await office.ana.ids("q=cafe") == [said]
+    assert await office.ana.ids("q=leche%20caf") == [said]
+    assert await office.ana.ids("q=cafe%20gracias") == []
+    assert await office.bea.ids("q=leche") == []
+    assert await office.ana.ids("view=closed&q=cafe") == []
+
+
 async def _namesakes(office: Office, number: int) -> None:
     """Contacts who never wrote, with every name that is looked for."""
     words = ["lucia", "pena", "cafe", "ana", "eva", "ena", "52155", "<"]
