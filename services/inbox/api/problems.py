@@ -221,7 +221,7 @@ async def _unavailable(_: Request, error: Exception) -> Response:
     return problem("unavailable")
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - the same
     code = _BY_STATUS.get(error.status_code, "internal" if error.status_code >= 500 else "")
     if not code:
@@ -230,7 +230,15 @@ async def _http(_: Request, error: Exception) -> Response:
     answer = problem(code, **members)
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
+    if code == "method_not_allowed":
+        answer.headers["allow"] = ", ".join(_methods(request)) or answer.headers.get("allow", "")
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path has: each method is a route of its own, and the failure names one."""
+    template = getattr(request.scope.get("route"), "path_format", None)
+    return sorted(method.upper() for method in request.app.openapi()["paths"].get(template, ()))
 
 
 async def _bug(_: Request, error: Exception) -> Response:

@@ -143,6 +143,16 @@ async def test_another_method_is_405_and_says_which_are_there(inbox: Inbox) -> N
     assert answer.headers["allow"] == "GET"
 
 
+async def test_regression_a_405_names_every_method_of_the_path(inbox: Inbox) -> None:
+    answer = await inbox.http("OPTIONS", "/v1/admin/teams/x")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
+    answer = await inbox.http("PUT", "/v1/admin/ledger/wamid.a/b")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    answer = await inbox.http("DELETE", "/livez")
+    assert answer.status == 405
+    assert "GET" in answer.headers["allow"]
+
+
 @pytest.mark.parametrize("told_length", [True, False], ids=["told", "in pieces"])
 async def test_a_body_over_the_limit_is_413(tenant: TenantRig, told_length: bool) -> None:
     raw = b'{"name":"' + b"x" * (1024 * 1024) + b'"}'

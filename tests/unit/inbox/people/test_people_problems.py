@@ -22,17 +22,18 @@ def _raised_codes() -> set[str]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id == "RefusedError"
+                and node.func.id in {"RefusedError", "Refusal"}
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
+                and isinstance(node.args[0].value, str)
             ):
-                found.add(str(node.args[0].value))
+                found.add(node.args[0].value)
     return found
 
 
 def test_every_code_that_is_raised_is_in_the_table() -> None:
     raised = _raised_codes()
-    assert {"not_found", "email_taken", "number_taken"} <= raised
+    assert {"not_found", "email_taken", "number_taken", "window_closed"} <= raised
     assert raised <= CODES.keys()
 
 
