@@ -52,6 +52,8 @@ def own_settings(stack: Stack) -> dict[str, str]:
         "ATRIO_KEY_SECRET": kept_secret(stack.home.data("key.secret")),
         # A bot under development is on this machine.
         "ATRIO_BOT_PRIVATE_ADDRESSES": "1",
+        # Everybody of the local stack comes from one address.
+        "ATRIO_SIGN_IN_FAILURES_PER_ADDRESS": "100000",
         "PYTHONUNBUFFERED": "1",
     }
 

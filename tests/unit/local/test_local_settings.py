@@ -107,6 +107,11 @@ def test_services_are_handed_the_addresses_of_the_stack(stack: Stack):
     assert env["ATRIO_ALLOWED_ORIGINS"] == "http://127.0.0.1:18080,http://localhost:18080"
 
 
+def test_regression_one_clients_failures_do_not_lock_the_whole_machine_out(stack: Stack):
+    env = services.environment(stack, {})
+    assert int(env["ATRIO_SIGN_IN_FAILURES_PER_ADDRESS"]) > 10_000
+
+
 def test_settings_of_the_user_win(stack: Stack):
     given = {"ATRIO_GRAPH_URL": "http://127.0.0.1:1", "ATRIO_VERIFY_TOKEN": "", "OTHER": ""}
     env = services.environment(stack, given)
