@@ -108,7 +108,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
     label_names = LabelNames(base.database, base.ids, now)
     entities = Directory(base.directory, creations, label_names)
-    agents = Agents(base.directory, base.claims, passwords, creations, now)
+    agents = Agents(base.directory, base.claims, passwords, creations, failures, now)
     tenants = Tenants(
         base.directory, base.claims, passwords, creations, follow_ups=follow_ups, ids=base.ids
     )

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypedDict
 
+from services.inbox.decisions.lockout import Counted
 from services.inbox.model.entities import Agent, Team
 from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.storage.claims import Claims
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.passwords import Passwords
+from services.inbox.storage.sessions import FailureStore
 from services.inbox.workflows.requests import Creations, create_claimed
 from shared.contracts.views import Role
 
@@ -50,12 +52,14 @@ class Agents:
         claims: Claims,
         passwords: Passwords,
         creations: Creations,
+        failures: FailureStore,
         clock: Callable[[], datetime],
     ) -> None:
         self._directory = directory
         self._claims = claims
         self._passwords = passwords
         self._creations = creations
+        self._failures = failures
         self._clock = clock
 
     async def create(self, tenant: str, new: NewAgent, key: str | None) -> Agent:
@@ -88,7 +92,7 @@ class Agents:
         return found
 
     async def change(self, tenant: str, agent_id: str, patch: AgentPatch) -> Agent:
-        """Replaces members. A new password revokes every token issued before."""
+        """Replaces members. A new password revokes every token issued before, and ends a lock."""
         await self._require_teams(tenant, patch.get("team_ids", ()))
         members: dict[str, Any] = {k: v for k, v in patch.items() if k != "password"}
         for name in ("team_ids", "skills"):
@@ -97,9 +101,12 @@ class Agents:
         if "password" in patch:
             members["password_hash"] = await self._passwords.hash(patch["password"])
             members["tokens_valid_after"] = self._clock()
-        return await self._directory.change(
+        agent = await self._directory.change(
             Agent, tenant, agent_id, lambda agent: replace(agent, **members)
         )
+        if "password" in patch:
+            await self._failures.clear(Counted.EMAIL, agent.email)
+        return agent
 
     async def _require_teams(self, tenant: str, team_ids: Iterable[str]) -> None:
         for team_id in team_ids:

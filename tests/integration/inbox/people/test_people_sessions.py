@@ -176,6 +176,18 @@ async def test_a_right_password_forgets_the_failures(inbox: Inbox, tenant: Tenan
         assert (await sign_in(inbox, email)).status == 200
 
 
+async def test_regression_a_password_set_by_an_admin_ends_the_lock(
+    inbox: Inbox, tenant: TenantRig
+) -> None:
+    agent_id, email, _ = await person(tenant)
+    for _ in range(5):
+        await sign_in(inbox, email, "guess")
+    assert (await sign_in(inbox, email)).code == "locked_out"
+    reset = await tenant.admin("PATCH", f"/v1/admin/agents/{agent_id}", {"password": "other"})
+    assert reset.status == 200
+    assert (await sign_in(inbox, email, "other")).status == 200
+
+
 @pytest.fixture
 async def strict(stack: Addresses, inbox_settings: InboxSettings) -> AsyncIterator[Inbox]:
     """An inbox that hears two failures of an address and ten calls of a person."""
