@@ -15,6 +15,8 @@ from services.inbox.api.bodies import (
     Limit,
     Line,
     Password,
+    Whole,
+    YesNo,
     from_cursor,
     patch_of,
     to_cursor,
@@ -58,7 +60,7 @@ class AgentChange(Body):
     team_ids: TeamIds = []
     capacity: Capacity = 5
     skills: Skills = []
-    available: bool = True
+    available: YesNo = True
 
 
 class TeamBody(Body):
@@ -117,9 +119,9 @@ class PolicyBody(Body):
     """As `shared.contracts.directory.Policy`; what is absent has its default."""
 
     strategy: Literal["manual", "least_busy", "round_robin"] = "manual"
-    sticky: bool = False
-    presence_grace_seconds: int = Field(default=45, ge=0, le=86_400)
-    window_warning_minutes: int = Field(default=60, ge=0, le=1_440)
+    sticky: YesNo = False
+    presence_grace_seconds: Whole = Field(default=45, ge=0, le=86_400)
+    window_warning_minutes: Whole = Field(default=60, ge=0, le=1_440)
     business_hours: HoursBody | None = None
 
 

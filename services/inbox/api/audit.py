@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
-from services.inbox.api.bodies import Cursor, Items, Limit, of_moment, to_moment
+from services.inbox.api.bodies import Cursor, Items, Limit, Moment, of_moment, to_moment
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson
 from services.inbox.model.audit import AuditRecord
@@ -14,8 +14,8 @@ from services.inbox.storage.directory_view import DirectoryView
 from shared.contracts.base import Time
 
 Word = Annotated[str | None, Query(max_length=200)]
-Since = Annotated[AwareDatetime | None, Query(alias="from")]
-Until = Annotated[AwareDatetime | None, Query(alias="to")]
+Since = Annotated[Moment | None, Query(alias="from")]
+Until = Annotated[Moment | None, Query(alias="to")]
 
 
 class AuditActorView(BaseModel):

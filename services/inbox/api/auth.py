@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Cookie, Depends, Query, Request, Response
 from pydantic import Field
 
-from services.inbox.api.bodies import Body, Email, Password
+from services.inbox.api.bodies import Body, Email, Password, YesNo
 from services.inbox.api.problems import responses
 from services.inbox.api.views import TokenView
 from services.inbox.model.errors import RefusedError
@@ -29,7 +29,7 @@ class SignIn(Body):
 
     email: Email
     password: Password
-    cookie: bool = False
+    cookie: YesNo = False
 
 
 class Refresh(Body):

@@ -4,11 +4,19 @@ import base64
 import binascii
 import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 from services.inbox.model.errors import invalid
@@ -31,6 +39,18 @@ def _folded_email(text: str) -> str:
     return folded
 
 
+def _a_number(given: object) -> object:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError("not a number")  # noqa: TRY004 - what pydantic turns into a problem
+    return given
+
+
+def _written_out(given: object) -> object:
+    if not isinstance(given, str) or given[4:5] != "-":
+        raise ValueError("not a date")
+    return given
+
+
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -41,6 +61,12 @@ Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_fold
 Password = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_controls)]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[\x21-\x7e]+$")]
 """A secret or an id of somebody else's: visible ASCII."""
+YesNo = Annotated[bool, Field(strict=True)]
+"""true or false: "yes" and 1 are neither."""
+Whole = Annotated[int, BeforeValidator(_a_number)]
+"""A number of JSON that is whole: not its digits in a text, not true."""
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Day = Annotated[date, BeforeValidator(_written_out)]
 EntityId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$")]
 
 

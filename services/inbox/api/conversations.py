@@ -5,9 +5,9 @@ from typing import Annotated, Any, Self
 
 import orjson
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from services.inbox.api.bodies import Body, Cursor, EntityId, Limit, require_one
+from services.inbox.api.bodies import Body, Cursor, EntityId, Limit, Moment, require_one
 from services.inbox.api.etags import IfMatch, IfNoneMatch, etag_of, is_held, versions_of
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
@@ -160,8 +160,8 @@ def _add_reads(routes: APIRouter, reading: Reading, counting: Counting, names: N
         snoozed: bool = False,  # noqa: FBT001, FBT002 - the same
         priority: Priority | None = None,
         number: FilterId = None,
-        since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-        before: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+        since: Annotated[Moment | None, Query(alias="from")] = None,
+        before: Annotated[Moment | None, Query(alias="to")] = None,
         q: Q = None,
         limit: Limit = 50,
         cursor: Cursor = None,

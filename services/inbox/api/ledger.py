@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
+from services.inbox.api.bodies import Day
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AdminPerson
 from services.inbox.model.conversation import Message
@@ -18,8 +19,8 @@ from services.inbox.storage.ledger import LedgerStore
 from shared.contracts.base import Time
 from shared.contracts.views import MessageStatus
 
-FirstDay = Annotated[date | None, Query(alias="from")]
-LastDay = Annotated[date | None, Query(alias="to")]
+FirstDay = Annotated[Day | None, Query(alias="from")]
+LastDay = Annotated[Day | None, Query(alias="to")]
 _WEEK = timedelta(days=6)
 _LONGEST = timedelta(days=365)
 Wamid = Annotated[str, Path(max_length=500, pattern=r"^[\x21-\x7e]+$")]

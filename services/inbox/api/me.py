@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from services.inbox.api.bodies import Body, Cursor, Items, Limit, from_cursor, to_cursor
+from services.inbox.api.bodies import Body, Cursor, Items, Limit, YesNo, from_cursor, to_cursor
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson
 from services.inbox.api.views import ColleagueView, LabelView, MeView, TeamView
@@ -12,7 +12,7 @@ from services.inbox.workflows.people import People
 
 
 class Availability(Body):
-    available: bool
+    available: YesNo
 
 
 def router(people: People, directory: DirectoryStore) -> APIRouter:

@@ -1,9 +1,9 @@
 """`/v1/me/mentions`: the notes in which one is named."""
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
-from services.inbox.api.bodies import Body, Cursor, Limit
+from services.inbox.api.bodies import Body, Cursor, Limit, Moment
 from services.inbox.api.conversations import as_json, line_view
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson
@@ -30,7 +30,7 @@ class MentionItems(BaseModel):
 
 
 class Seen(Body):
-    until: AwareDatetime
+    until: Moment
 
 
 class SeenUntil(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from services.inbox.api.bodies import Body, EntityId, Limit
+from services.inbox.api.bodies import Body, EntityId, Limit, YesNo
 from services.inbox.api.conversations import Action, PathId, as_json, call_of
 from services.inbox.api.problems import responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey, PersonOrBot
@@ -29,7 +29,7 @@ ClientId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\
 class MediaBody(Body):
     id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
     filename: Annotated[str, Field(min_length=1)] | None = None
-    voice: bool = False
+    voice: YesNo = False
 
 
 class ReactionBody(Body):

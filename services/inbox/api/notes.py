@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
-from services.inbox.api.bodies import EntityId
+from services.inbox.api.bodies import EntityId, Moment, YesNo
 from services.inbox.api.conversations import (
     Action,
     PathId,
@@ -34,7 +34,7 @@ def _whole_milliseconds(moment: datetime) -> datetime:
 
 
 NoteText = Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH), AfterValidator(encodable)]
-Until = Annotated[AwareDatetime, AfterValidator(_whole_milliseconds)]
+Until = Annotated[Moment, AfterValidator(_whole_milliseconds)]
 
 
 class NoteBody(Action):
@@ -43,7 +43,7 @@ class NoteBody(Action):
     client_id: ClientId
     text: NoteText
     mentions: Annotated[list[EntityId], Field(max_length=20)] = []
-    whisper: bool = False
+    whisper: YesNo = False
 
 
 class PriorityBody(Action):

@@ -14,6 +14,7 @@ from services.inbox.api.bodies import (
     Limit,
     Line,
     Token,
+    Whole,
     from_cursor,
     patch_of,
     to_cursor,
@@ -48,7 +49,7 @@ class BotBody(Body):
     """A bot that says nothing for `silence_seconds` loses the chat."""
 
     webhook_url: WebhookUrl
-    silence_seconds: int = Field(default=60, ge=1, le=86_400)
+    silence_seconds: Whole = Field(default=60, ge=1, le=86_400)
 
 
 class NumberBody(Body):

@@ -98,6 +98,32 @@ async def test_a_bad_number_is_422(tenant: TenantRig, members: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("PUT", "/v1/me/availability", {"available": 0}, id="0 for false"),
+        pytest.param("PUT", "/v1/me/availability", {"available": "yes"}, id="yes for true"),
+        pytest.param("PUT", "/v1/admin/policy", {"sticky": "true"}, id="true in a text"),
+        pytest.param("PUT", "/v1/admin/policy", {"window_warning_minutes": "5"}, id="digits"),
+        pytest.param("PUT", "/v1/admin/policy", {"presence_grace_seconds": True}, id="true for 1"),
+        pytest.param("PUT", "/v1/me/mentions/seen", {"until": 0}, id="a number for a time"),
+        pytest.param("GET", "/v1/admin/audit?to=0.5", None, id="a fraction for a time"),
+        pytest.param("GET", "/v1/admin/ledger?to=0", None, id="a number for a day"),
+        pytest.param("GET", "/v1/conversations?to=1700000000", None, id="seconds for a time"),
+    ],
+)
+async def test_regression_another_type_than_the_document_says_is_422(
+    tenant: TenantRig, method: str, path: str, body: Any
+) -> None:
+    answer = await tenant.admin(method, path, body)
+    assert (answer.status, answer.code) == (422, "validation")
+
+
+async def test_a_whole_number_may_be_written_with_a_point(tenant: TenantRig) -> None:
+    answer = await tenant.admin("PUT", "/v1/admin/policy", {"presence_grace_seconds": 30.0})
+    assert answer.body["presence_grace_seconds"] == 30
+
+
+@pytest.mark.parametrize(
     "path",
     [
         pytest.param("/v1/admin/teams/\x00", id="nul"),
