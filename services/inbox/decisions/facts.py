@@ -106,7 +106,16 @@ def _apply_status(message: Message, fact: StatusFact) -> Message | None:
         error = fact.error
     if status is not MessageStatus.FAILED:
         error = None
-    return replace(message, facts=facts, status=status, error=error)
+    if message.wamid is not None or fact.wamid is None:
+        return replace(message, facts=facts, status=status, error=error)
+    return replace(
+        message,
+        facts=facts,
+        status=status,
+        error=error,
+        wamid=fact.wamid,
+        wamid_key=fact.wamid_key,
+    )
 
 
 def _apply_outcome(message: Message, fact: OutcomeFact) -> Message | None:

@@ -290,7 +290,8 @@ class _Reader:
         name = text(item.get("status"))
         if (wamid is None and callback is None) or name is None:
             return None
-        refs = tuple(r for r in (callback, self._key(wamid) if wamid else None) if r)
+        wamid_key = self._key(wamid) if wamid else None
+        refs = tuple(r for r in (callback, wamid_key) if r)
         at = moment(item.get("timestamp"), self._received_at)
         user, phone = ident(item.get("recipient_user_id")), ident(item.get("recipient_id"))
         one = Person(
@@ -302,7 +303,7 @@ class _Reader:
         fact = Fact(
             key=self._ids.of("status", self._tenant, refs[-1], name.lower(), participant),
             refs=refs,
-            fact=StatusFact(name.lower()[:32], at, whatsapp.failure(item)),
+            fact=StatusFact(name.lower()[:32], at, whatsapp.failure(item), ident(wamid), wamid_key),
         )
         in_group = item.get("recipient_type") == "group"  # then the phone is the group's id
         person = one if in_group else Person(user_id=user, wa_id=phone)

@@ -70,11 +70,17 @@ class Incoming:
 
 @value
 class StatusFact:
-    """A status webhook: Meta's word on an outgoing message."""
+    """A status webhook: Meta's word on an outgoing message.
+
+    `wamid`, `wamid_key`: what Meta calls the message, which nobody else tells when the answer to
+    its sending was lost.
+    """
 
     name: str
     at: datetime
     error: SendFailure | None = None
+    wamid: str | None = None
+    wamid_key: str | None = None
 
 
 @value

@@ -15,7 +15,16 @@ from services.inbox.model.conversation import (
     Message,
     Stamp,
 )
-from services.inbox.model.items import Body, EditFact, Fact, MessageFact, ReactionFact
+from services.inbox.model.items import (
+    Body,
+    EditFact,
+    Fact,
+    MessageFact,
+    OutcomeFact,
+    ReactionFact,
+    StatusFact,
+)
+from shared.contracts.views import MessageStatus
 from shared.value import evolve
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -124,3 +133,22 @@ def test_regression_facts_about_a_long_message_come_in_several_changes(size: int
 
     assert len(folded.events) == events
     assert len(folded.left) == 40 - events
+
+
+def ours() -> Message:
+    """A message of ours whose sending was never answered."""
+    return replace(picture(), direction="out", outcome=MessageStatus.UNKNOWN, media=None)
+
+
+def test_regression_a_status_names_the_message_whose_answer_was_lost():
+    """Else nobody finds the message that a later reaction or reply names by its wamid."""
+    sent = told([StatusFact("sent", NOW, None, "wamid.ours", "key")], was=ours())
+    assert (sent.status, sent.wamid, sent.wamid_key) == ("sent", "wamid.ours", "key")
+    late = told([OutcomeFact(MessageStatus.ACCEPTED, 1, NOW, "wamid.ours", "key")], was=sent)
+    assert (late.status, late.wamid) == ("sent", "wamid.ours")
+
+
+def test_a_status_renames_no_message():
+    named = replace(ours(), wamid="wamid.ours", wamid_key="key")
+    sent = told([StatusFact("sent", NOW, None, "wamid.other", "other")], was=named)
+    assert (sent.wamid, sent.wamid_key) == ("wamid.ours", "key")
