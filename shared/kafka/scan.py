@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
 from shared.contracts.errors import TransientError
 from shared.contracts.records import InRecord
@@ -40,11 +41,16 @@ async def committed(settings: KafkaSettings, group: str, name: str) -> dict[int,
 
 
 async def scan(
-    settings: KafkaSettings, name: str, *, since: datetime | None = None
-) -> AsyncIterator[InRecord]:
+    settings: KafkaSettings,
+    name: str,
+    *,
+    since: datetime | None = None,
+    partition: int | None = None,
+    key: bytes | None = None,
+) -> AsyncGenerator[InRecord, None]:
     """Every record up to the ends as of now, those of a partition in order. Raises ScanError.
 
-    `since`: from the first record of that time on.
+    `since`: from the first record of that time on. `partition`, or the one of a `key`: no other.
     """
     consumer = AIOKafkaConsumer(
         name,
@@ -61,7 +67,9 @@ async def scan(
         if not partitions:
             raise ScanError("no_such_topic")
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        left = {each for each in partitions if ends[each] > 0}
+        wanted = _wanted(sorted(partitions), partition, key)
+        consumer.pause(*(each for each in partitions if each not in wanted))
+        left = {each for each in wanted if ends[each] > 0}
         if since is not None and left:
             at = int(since.timestamp() * 1000)
             firsts = await consumer.offsets_for_times(dict.fromkeys(left, at))
@@ -70,9 +78,9 @@ async def scan(
                 consumer.seek(each, ends[each] if found is None else found.offset)
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS)
-            for partition, messages in fetched.items():
+            for place, messages in fetched.items():
                 for m in messages:
-                    if m.offset < ends[partition]:
+                    if m.offset < ends[place]:
                         yield InRecord(
                             m.topic,
                             m.partition,
@@ -88,3 +96,11 @@ async def scan(
     finally:
         with contextlib.suppress(KafkaError, OSError):
             await consumer.stop()
+
+
+def _wanted(
+    places: Sequence[TopicPartition], partition: int | None, key: bytes | None
+) -> Sequence[TopicPartition]:
+    if key is not None:  # as the publisher chooses
+        return [places[(murmur2(key) & 0x7FFFFFFF) % len(places)]]
+    return [each for each in places if partition in (None, each.partition)]

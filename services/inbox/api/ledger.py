@@ -16,6 +16,7 @@ from services.inbox.model.errors import invalid, not_found
 from services.inbox.model.ledger import Account, ItemState, ParkedItem, WaitingItem
 from services.inbox.model.tally import REFUSED, STORED, DayTally, Outcome
 from services.inbox.storage.ledger import LedgerStore
+from services.inbox.workflows.tracing import Tracing
 from shared.contracts.base import Time
 from shared.contracts.views import MessageStatus
 
@@ -80,11 +81,41 @@ class LedgerParkedView(BaseModel):
         )
 
 
+class LedgerDuplicateView(BaseModel):
+    """WhatsApp handed the same item over once more; it had no effect."""
+
+    produced_at: Time
+
+
+class LedgerQuarantinedView(BaseModel):
+    """`reason`: `wrong_app`, `unknown_number`. An operator can drive it again."""
+
+    reason: str
+    received_at: Time | None
+    quarantined_at: Time
+
+
+class LedgerHopView(BaseModel):
+    """`whatsapp`, `ingest`, `kafka`, `inbox`, `event`; of a message of ours what WhatsApp told."""
+
+    hop: str
+    at: Time
+
+
 class LedgerView(BaseModel):
+    """What is too old for a topic to have it is not among the `hops`.
+
+    `late`: WhatsApp handed it over more than five minutes after it was written.
+    """
+
     state: ItemState
     message: LedgerMessageView | None
     waiting: list[LedgerWaitingView]
     parked: list[LedgerParkedView]
+    duplicates: list[LedgerDuplicateView]
+    quarantined: list[LedgerQuarantinedView]
+    hops: list[LedgerHopView]
+    late: bool
 
     @classmethod
     def of(cls, state: ItemState, account: Account) -> "LedgerView":
@@ -94,6 +125,17 @@ class LedgerView(BaseModel):
             message=None if message is None else LedgerMessageView.of(message),
             waiting=[*map(LedgerWaitingView.of, account.waiting)],
             parked=[*map(LedgerParkedView.of, account.parked)],
+            duplicates=[LedgerDuplicateView(produced_at=at) for at in account.again],
+            quarantined=[
+                LedgerQuarantinedView(
+                    reason=each.reason,
+                    received_at=each.received_at,
+                    quarantined_at=each.quarantined_at,
+                )
+                for each in account.quarantined
+            ],
+            hops=[LedgerHopView(hop=each.hop, at=each.at) for each in account.hops],
+            late=account.late,
         )
 
 
@@ -149,7 +191,7 @@ class LedgerDaysView(BaseModel):
     total: LedgerCountsView
 
 
-def router(store: LedgerStore) -> APIRouter:
+def router(store: LedgerStore, tracing: Tracing) -> APIRouter:
     """`/v1/admin/ledger`."""
     routes = APIRouter(
         prefix="/v1/admin/ledger",
@@ -179,12 +221,12 @@ def router(store: LedgerStore) -> APIRouter:
 
     @routes.get("/{wamid:path}")
     async def account(person: AdminPerson, wamid: Wamid) -> LedgerView:
-        """404 for what nothing stored names.
+        """404 for what nothing names.
 
-        It never came, was a reaction or an edit that is applied, or is in quarantine (an operator's
-        matter: its tenant is not known).
+        It never came, was a reaction or an edit that is applied, or is in quarantine for a number
+        that the tenant does not have.
         """
-        found = await store.account(person.tenant, wamid)
+        found = await tracing.account(person.tenant, wamid)
         if found.state is None:
             raise not_found()
         return LedgerView.of(found.state, found)

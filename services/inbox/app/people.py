@@ -46,6 +46,7 @@ from services.inbox.workflows.resuming import Resuming
 from services.inbox.workflows.sessions import SessionRule, Sessions
 from services.inbox.workflows.signing_in import SigningIn
 from services.inbox.workflows.tenants import Tenants
+from services.inbox.workflows.tracing import Tracing
 from shared.mongo.headlog import HeadLog
 
 # Longer than the longest lock.
@@ -123,6 +124,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
         private_addresses=settings.bot_private_addresses,
     )
     states = SendingStates(base.database)
+    items = LedgerStore(base.database, base.ids)
     resuming = Resuming(base.directory, states, base.publisher, trail=trail, clock=now)
 
     async def prepare() -> None:
@@ -148,7 +150,7 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             platform.keys_router(keys, rotation),
             audit.router(trail, base.view),
             accounts.router(AccountNewsStore(base.database)),
-            ledger.router(LedgerStore(base.database, base.ids)),
+            ledger.router(items, Tracing(items, settings)),
         ),
         prepare=(prepare,),
         run=(base.directory.log.run, follow_ups.run, rotation.run, keys_log.run),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from shared.contracts.records import InRecord
@@ -85,7 +85,7 @@ class Run:
 class Refusal:
     """A record that was not taken. `item` is the id of the message that it would have been.
 
-    `now` is what became of it since: what was parked can be released.
+    `now` is what became of it since: what was parked can be released. `at`: when it came to Kafka.
     """
 
     place: Place
@@ -94,6 +94,22 @@ class Refusal:
     outcome: Outcome
     item: str | None = None
     now: Outcome | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A record whose message was there, by another record. `at`: when it came to Kafka."""
+
+    place: Place
+    tenant: str
+    item: str
+    at: datetime
+
+
+def came_at(record: InRecord) -> datetime:
+    """When a record came to Kafka."""
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from services.inbox.storage.episode_documents import EPISODES
 from services.inbox.storage.messages import CHANGES, PENDING
 from services.inbox.storage.presence import PRESENCE
 from services.inbox.storage.sessions import SESSIONS
-from services.inbox.storage.tallies import REFUSALS, TALLIES
+from services.inbox.storage.tallies import REFUSALS, REPEATS, TALLIES
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
 
@@ -52,6 +52,7 @@ _OF_TENANT = (
     PRESENCE,
     TALLIES,
     REFUSALS,
+    REPEATS,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""

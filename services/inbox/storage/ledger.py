@@ -50,8 +50,16 @@ class LedgerStore:
             message,
             await self._waiting(tenant, keys),
             await self._parked(tenant, wamid),
-            blocked=await self._tallies.is_blocked(tenant, keys),
+            blocked=tuple(await self._tallies.blocked(tenant, keys)),
+            again=tuple(await self._tallies.repeats(tenant, keys)),
         )
+
+    async def phone_number_ids(self, tenant: str) -> set[str]:
+        """Of the numbers that the tenant has."""
+        query = {"tenant": tenant, "kind": EntityKind.NUMBER.value, "deleted": {"$ne": True}}
+        with transient_errors():
+            found: list[str] = await self._database[DIRECTORY].distinct("phone_number_id", query)
+        return set(found)
 
     async def _waiting(self, tenant: str, keys: Sequence[str]) -> tuple[WaitingItem, ...]:
         query = {"tenant": tenant, "$or": [{"refs": {"$in": keys}}, {"_id": {"$in": keys}}]}

@@ -10,17 +10,30 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from services.inbox.model.tally import REFUSED, DayTally, Lane, Outcome, Place, Refusal, Run, Tally
+from services.inbox.model.tally import (
+    REFUSED,
+    Again,
+    DayTally,
+    Lane,
+    Outcome,
+    Place,
+    Refusal,
+    Run,
+    Tally,
+)
 from shared.contracts.errors import TransientError
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
+from shared.mongo.client import Collection as Documents
 
 TALLIES = "ledger"
 REFUSALS = "ledger_refused"
+REPEATS = "ledger_repeats"
 STARTS = "ledger_starts"
 TALLIES_KEPT = timedelta(days=400)
 REFUSALS_KEPT = timedelta(days=30)
-"""What was released since is kept as long as its tally, which it corrects."""
+"""Of repeats, too. What was released since is kept as long as its tally, which it corrects."""
 _ROUNDS = 10
+_SHOWN = 100
 
 
 class TallyStore:
@@ -34,6 +47,7 @@ class TallyStore:
     def __init__(self, database: Database) -> None:
         self._tallies = database[TALLIES]
         self._refusals = database[REFUSALS]
+        self._repeats = database[REPEATS]
         self._starts = database[STARTS]
         self._started: set[str] = set()
 
@@ -51,12 +65,17 @@ class TallyStore:
                 name="item",
                 partialFilterExpression={"item": {"$type": "string"}},
             )
+            await self._repeats.create_index("expires_at", name="kept", expireAfterSeconds=0)
+            await self._repeats.create_index([("tenant", 1), ("item", 1)], name="item")
 
     # -- counting
 
-    async def add(self, runs: Sequence[Run], refusals: Sequence[Refusal]) -> None:
+    async def add(
+        self, runs: Sequence[Run], refusals: Sequence[Refusal], repeats: Sequence[Again] = ()
+    ) -> None:
         """Counts records that were not counted yet; raises TransientError, then call it again."""
         await self._begin(runs)
+        await self._insert(self._repeats, [*map(_repeat_document, repeats)])
         noted = await self._note(refusals)
         known = await self._count(runs)
         if known:
@@ -83,15 +102,19 @@ class TallyStore:
 
     async def _note(self, refusals: Sequence[Refusal]) -> set[str]:
         """Keeps them; the ids of those that were not there."""
-        if not refusals:
+        known = await self._insert(self._refusals, [*map(_refusal_document, refusals)])
+        return {each.place.id for at, each in enumerate(refusals) if at not in known}
+
+    async def _insert(self, collection: Documents, documents: Sequence[Document]) -> set[int]:
+        """Inserts what is not there; the positions of what is."""
+        if not documents:
             return set()
-        known: set[int] = set()
         with transient_errors():
             try:
-                await self._refusals.insert_many(map(_refusal_document, refusals), ordered=False)
+                await collection.insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                known = _duplicates(error)
-        return {each.place.id for at, each in enumerate(refusals) if at not in known}
+                return _duplicates(error)
+        return set()
 
     async def _count(self, runs: Sequence[Run]) -> list[Run]:
         """Adds what is above each document's `upto`; the rest was counted before."""
@@ -213,15 +236,23 @@ class TallyStore:
             ).to_list(None)
         return {refusal.place: refusal for refusal in map(_refusal, docs)}
 
-    async def is_blocked(self, tenant: str, items: Sequence[str]) -> bool:
-        """Whether a message with one of the ids came, of a contact whom the tenant has blocked."""
+    async def blocked(self, tenant: str, items: Sequence[str]) -> list[Refusal]:
+        """When a message with one of the ids came, of a contact whom the tenant has blocked."""
         query = {
             "tenant": tenant,
             "item": {"$type": "string", "$in": list(items)},
             "outcome": Outcome.BLOCKED.value,
         }
         with transient_errors():
-            return await self._refusals.find_one(query, {"_id": 1}) is not None
+            docs = await self._refusals.find(query).limit(_SHOWN).to_list(None)
+        return [*map(_refusal, docs)]
+
+    async def repeats(self, tenant: str, items: Sequence[str]) -> list[datetime]:
+        """When a message with one of the ids came again, the first time first."""
+        query = {"tenant": tenant, "item": {"$in": list(items)}}
+        with transient_errors():
+            docs = await self._repeats.find(query, {"at": 1}).limit(_SHOWN).to_list(None)
+        return sorted(doc["at"] for doc in docs)
 
 
 def _document_id(lane: Lane) -> str:
@@ -288,6 +319,17 @@ def _refusal_document(refusal: Refusal) -> Document:
         "offset": place.offset,
         "outcome": refusal.outcome.value,
         "item": refusal.item,
+        "at": refusal.at,
+        "expires_at": datetime.now(UTC) + REFUSALS_KEPT,
+    }
+
+
+def _repeat_document(repeat: Again) -> Document:
+    return {
+        "_id": repeat.place.id,
+        "tenant": repeat.tenant,
+        "item": repeat.item,
+        "at": repeat.at,
         "expires_at": datetime.now(UTC) + REFUSALS_KEPT,
     }
 
@@ -301,6 +343,7 @@ def _refusal(doc: Mapping[str, Any]) -> Refusal:
         Outcome(doc["outcome"]),
         doc["item"],
         None if now is None else Outcome(now),
+        doc.get("at"),
     )
 
 

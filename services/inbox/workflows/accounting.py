@@ -10,7 +10,17 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from services.inbox.model.tally import REFUSED, Lane, Outcome, Place, Refusal, Run
+from services.inbox.model.tally import (
+    REFUSED,
+    STORED,
+    Again,
+    Lane,
+    Outcome,
+    Place,
+    Refusal,
+    Run,
+    came_at,
+)
 from services.inbox.storage.tallies import TallyStore
 from shared.contracts.directory import PLATFORM
 from shared.contracts.envelope import read_envelope
@@ -43,6 +53,7 @@ class Accounting:
         # By lane and offset: what could not be kept when its partition went may come back with it.
         self._counted: dict[tuple[str, int, str, int], dict[int, Outcome | None]] = {}
         self._refused: dict[str, Refusal] = {}
+        self._again: dict[str, Again] = {}
         self._writing = asyncio.Lock()
 
     def note(self, record: InRecord, tenant: str, outcome: Outcome, item: str | None) -> None:
@@ -69,19 +80,26 @@ class Accounting:
             self._counted.setdefault(lane, {})[record.offset] = outcome
             if self._refused:
                 self._refused.pop(Place.of(record).id, None)
-            if noted is not None and noted.outcome in REFUSED:
-                place = Place.of(record)
-                self._refused[place.id] = Refusal(
-                    place, tenant, _day(lane[1]), noted.outcome, noted.item
-                )
+            if noted is not None and noted.outcome not in STORED:
+                self._tell(record, noted, _day(lane[1]))
         # What an abandoned batch left; its records are noted again when they come again.
         notes.clear()
+
+    def _tell(self, record: InRecord, noted: _Note, day: date) -> None:
+        """What is not stored leaves a note: there are few of them."""
+        place, at = Place.of(record), came_at(record)
+        if noted.outcome in REFUSED:
+            self._refused[place.id] = Refusal(
+                place, noted.tenant, day, noted.outcome, noted.item, at=at
+            )
+        elif noted.item is not None:
+            self._again[place.id] = Again(place, noted.tenant, noted.item, at)
 
     async def keep(self) -> None:
         """Writes what was settled; on an error all of it stays for the next time."""
         async with self._writing:
             taken = {lane: tuple(sorted(each.items())) for lane, each in self._counted.items()}
-            refused = list(self._refused.values())
+            refused, again = list(self._refused.values()), list(self._again.values())
             if not taken:
                 return
             await self._faults.reach("counting")
@@ -89,7 +107,7 @@ class Accounting:
                 Run(Lane(tenant, _day(day), topic, partition), records)
                 for (tenant, day, topic, partition), records in taken.items()
             ]
-            await self.store.add(runs, refused)
+            await self.store.add(runs, refused, again)
             await self._faults.reach("counted")
             for lane, records in taken.items():
                 counted = self._counted[lane]
@@ -101,6 +119,8 @@ class Accounting:
             for each in refused:
                 if self._refused.get(each.place.id) is each:
                     del self._refused[each.place.id]
+            for told in again:
+                self._again.pop(told.place.id, None)
 
     async def released(self, record: InRecord) -> None:
         """What was parked is taken: counted as such if it is not counted yet, else corrected."""

@@ -1,6 +1,6 @@
 import asyncio
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -10,10 +10,12 @@ from services.inbox import ledger
 from services.inbox.storage.entries import MESSAGES
 from services.inbox.storage.messages import PendingFact, PendingFacts
 from shared.contracts.envelope import Envelope, timestamp
-from shared.contracts.inbound import InboundType
+from shared.contracts.inbound import QUARANTINE_REASON, InboundType, QuarantineReason
 from shared.contracts.records import InRecord, OutRecord
-from shared.contracts.topics import INBOUND
+from shared.contracts.topics import INBOUND, QUARANTINE
+from shared.kafka.scan import scan
 from shared.mongo.parking import MongoParking
+from shared.replay.marks import Action, mark
 from tests.integration.inbox.conversations.office import Office
 from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS
 
@@ -55,7 +57,10 @@ async def test_what_is_stored_is_found_by_its_wamid_and_remembered_when_erased(
     first = (await office.ana("GET", f"/conversations/{chat}/messages")).body["items"][-1]
     found = await entry(office, first["wamid"])
     assert found.status == 200, found.raw
-    assert found.body == {
+    told = found.body
+    hops = [each["hop"] for each in told.pop("hops")]
+    assert hops == ["whatsapp", "ingest", "inbox", "event"]
+    assert told == {
         "state": "stored",
         "message": {
             "id": first["id"],
@@ -68,6 +73,9 @@ async def test_what_is_stored_is_found_by_its_wamid_and_remembered_when_erased(
         },
         "waiting": [],
         "parked": [],
+        "duplicates": [],
+        "quarantined": [],
+        "late": False,
     }
     await office.ana("DELETE", f"/conversations/{chat}")
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -190,3 +198,76 @@ async def test_what_came_is_counted_by_day_and_the_command_finds_what_is_lost(
         "message",
         "duplicate",
     ]
+
+
+async def test_an_item_says_when_it_passed_each_hop_and_how_often_it_came(office: Office) -> None:
+    publisher = office.base.publisher
+    phone = f"52155{uuid.uuid4().int % 10**8:08d}"
+    wamid = f"wamid.{uuid.uuid4().hex}"
+    written = datetime.now(UTC) - timedelta(hours=3)
+    item = {"id": wamid, "from": phone, "type": "text", "text": {"body": "Hola"}}
+    item["timestamp"] = str(int(written.timestamp()))
+    message = came(office, InboundType.MESSAGE, phone, item)
+    await publisher.publish([message, message, message])
+    await counted(office, 3)
+
+    told = (await entry(office, wamid)).body
+    assert (told["state"], told["late"], len(told["duplicates"])) == ("stored", True, 2)
+    hops = {each["hop"]: each["at"] for each in told["hops"]}
+    assert [*hops] == ["whatsapp", "ingest", "kafka", "inbox", "event"]
+    assert sorted(hops.values()) == [*hops.values()]
+    assert hops["kafka"] <= told["duplicates"][0]["produced_at"]
+
+    (chat,) = (await office.sue("GET", "/conversations?view=on_hold&scope=all")).body["items"]
+    await office.sue("POST", f"/conversations/{chat['id']}/accept")
+    sent = (await office.sue.send(chat["id"])).body["id"]
+    own = f"wamid.{uuid.uuid4().hex}"
+    reports = [
+        {"id": own, "status": each, "recipient_id": phone, "biz_opaque_callback_data": sent}
+        for each in ("sent", "delivered")
+    ]
+    await publisher.publish([came(office, InboundType.STATUS, phone, each) for each in reports])
+    await counted(office, 5)
+    of_ours = (await entry(office, own)).body
+    assert of_ours["message"]["direction"] == "out"
+    assert {each["hop"] for each in of_ours["hops"]} == {"inbox", "sent", "delivered"}
+
+
+async def test_a_quarantined_item_is_told_to_whose_number_it_names_until_it_is_settled(
+    office: Office,
+) -> None:
+    tenant, publisher = office.tenant, office.base.publisher
+    number = await tenant.number()
+    wamid = f"wamid.{uuid.uuid4().hex}"
+    value = {
+        "metadata": {"phone_number_id": number["phone_number_id"]},
+        "messages": [{"id": wamid, "type": "text"}],
+    }
+    body = orjson.dumps({"entry": [{"changes": [{"value": value}]}]})
+    headers = [
+        ("ce_time", timestamp(datetime.now(UTC)).encode()),
+        (QUARANTINE_REASON, QuarantineReason.WRONG_APP.value.encode()),
+    ]
+    key = number["phone_number_id"].encode()
+    await publisher.publish(
+        [
+            OutRecord(QUARANTINE, key, body, headers),
+            OutRecord(QUARANTINE, b"another", body, headers),
+            OutRecord(QUARANTINE, None, b"{", headers),
+        ]
+    )
+    told = (await entry(office, wamid)).body
+    assert (told["state"], told["message"]) == ("quarantined", None)
+    (kept,) = told["quarantined"]
+    assert kept["reason"] == "wrong_app"
+    assert kept["received_at"] <= kept["quarantined_at"]
+    stranger = await tenant.inbox.tenant()
+    await stranger.number()
+    assert (await stranger.admin("GET", f"/v1/admin/ledger/{wamid}")).code == "not_found"
+
+    async for record in scan(
+        tenant.inbox.settings, tenant.inbox.settings.topic_name(QUARANTINE), key=key
+    ):
+        if record.key == key:
+            await publisher.publish([mark(QUARANTINE, record, Action.DROPPED, "operator")])
+    assert (await entry(office, wamid)).code == "not_found"

@@ -11,7 +11,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.media import MediaStore
 from services.inbox.storage.messages import MessageStore
-from services.inbox.storage.tallies import REFUSALS, TallyStore
+from services.inbox.storage.tallies import REFUSALS, REPEATS, TallyStore
 from shared.kafka.publisher import Publisher
 from shared.mongo.client import create_client
 from shared.mongo.headlog.log import HeadLog
@@ -27,7 +27,7 @@ async def test_queries_by_partial_indexes_take_them(inbox_settings: InboxSetting
     conversations, tallies = ConversationStore(database), TallyStore(database)
     for each in (log, messages, media, conversations, tallies):
         await each.ensure_indexes()
-    for collection in (CONVERSATIONS, MESSAGES, REFUSALS):
+    for collection in (CONVERSATIONS, MESSAGES, REFUSALS, REPEATS):
         await database[collection].insert_many(
             [{"_id": f"x{number}", "tenant": "t"} for number in range(20)]
         )
@@ -39,7 +39,8 @@ async def test_queries_by_partial_indexes_take_them(inbox_settings: InboxSetting
         assert await conversations.due(now(), 10) == []
         assert await messages.look_up(["m"], ["w"]) == []
         assert await messages.conversations_of(["w"]) == {}
-        assert not await tallies.is_blocked("t", ["w"])
+        assert not await tallies.blocked("t", ["w"])
+        assert not await tallies.repeats("t", ["w"])
         assert [each async for each in media.shown("t", "file")] == []
         assert not await media.is_shown("t", ["digest"])
 
