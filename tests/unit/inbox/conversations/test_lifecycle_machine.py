@@ -35,6 +35,7 @@ from tests.support.lifecycle_oracle import (
     MOVES,
     PEOPLE,
     ROWS,
+    SUPERVISE,
     TEAMS,
     expected,
     in_sight,
@@ -42,9 +43,9 @@ from tests.support.lifecycle_oracle import (
 )
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-who = st.sampled_from(sorted(PEOPLE))
-agents = st.sampled_from(sorted(PEOPLE))
+who = agents = st.sampled_from(sorted(PEOPLE))
 teams = st.sampled_from(TEAMS)
+ON_WHAT_OTHERS_HOLD = ("close", "hold", "bot", "reopen", "to_agent", "to_team")
 knowledge = st.sampled_from(("nothing", "what was seen", "what is"))
 
 
@@ -163,6 +164,21 @@ class Life(RuleBasedStateMachine):
     @rule(person=who, known=knowledge, team=teams)
     def to_team(self, person: str, known: str, team: str) -> None:
         self._act(person, "to_team", self.epoch_of(person, known), None, team)
+
+    @rule(person=who)
+    def somebody_accepts(self, person: str) -> None:
+        self._act(person, "accept", None, person, None)
+
+    @precondition(lambda self: self.model["status"] == "open")
+    @rule(person=who, action=st.sampled_from(ON_WHAT_OTHERS_HOLD), agent=agents, team=teams)
+    def meddle(self, person: str, action: str, agent: str, team: str) -> None:
+        to = {"to_agent": (agent, None), "to_team": (None, team)}.get(action, (None, None))
+        self._act(person, action, None, *to)
+
+    @rule(person=who)
+    def may_not_delete(self, person: str) -> None:
+        if person not in {self.model["assignee"], *SUPERVISE}:
+            self._act(person, "delete", None, None, None)
 
     @precondition(lambda self: self.model["version"] > 15)
     @rule(person=who, known=knowledge)
@@ -347,8 +363,6 @@ class Life(RuleBasedStateMachine):
     @rule(hours=st.sampled_from((1, 12, 25)))
     def time_goes_by(self, hours: int) -> None:
         self.now += timedelta(hours=hours)
-
-    # -- what always holds
 
     @invariant()
     def is_as_the_table_says(self) -> None:
