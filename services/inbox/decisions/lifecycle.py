@@ -163,7 +163,8 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
             lost = move.trigger is Trigger.HOLDER_LOST
             return evolve(after, assignee=None, **wait_resumed(conversation, at) if lost else {})
         case Trigger.CLOSE | Trigger.BLOCK:
-            return evolve(after, closed_at=at)
+            # Whoever closes what nobody holds was the last to have it, and sees it go on.
+            return evolve(after, closed_at=at, assignee=conversation.assignee or move.agent)
         case Trigger.DELETE:
             return evolve(
                 after,

@@ -37,14 +37,17 @@ class Actions:
         self, call: Call, reason: str | None = None, note: str | None = None
     ) -> Conversation:
         """`reason` is one of the tenant's catalogue. Refuses with `unknown_close_reason`."""
+        closer = call.viewer.agent
         if reason is None:
-            return await self._move(call, Trigger.CLOSE, note=note)
+            return await self._move(call, Trigger.CLOSE, agent=closer, note=note)
         found = await self._catalogue.find(CloseReason, call.viewer.tenant, reason)
         if found is None:
             errors = [{"field": "reason", "code": "unknown"}]
             raise RefusedError("unknown_close_reason", errors=errors)
         told = {"close_reason": {"id": found.id, "name": found.name}}
-        return await self._move(call, Trigger.CLOSE, note=note, reason=found.id, told=told)
+        return await self._move(
+            call, Trigger.CLOSE, agent=closer, note=note, reason=found.id, told=told
+        )
 
     async def reopen(self, call: Call) -> Conversation:
         return await self._move(call, Trigger.REOPEN, agent=call.viewer.agent)

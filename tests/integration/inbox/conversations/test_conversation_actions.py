@@ -180,6 +180,19 @@ async def test_fifty_agents_accept_and_one_wins(shared_office: Office):
     assert document["epoch"] == 2
 
 
+async def test_regression_who_closes_what_waits_sees_it_afterwards(shared_office: Office):
+    office = shared_office
+    conversation = await office.arrive(team=office.sales)
+
+    for _ in range(2):
+        closed = await office.ana.act(conversation, "close")
+        assert (closed.status, closed.body["status"]) == (200, "closed")
+    assert closed.body["assignee"] == {"id": office.ana.id, "name": "ana"}
+    assert conversation in await office.ana.ids("view=closed")
+    assert (await office.bea.act(conversation, "close")).status == 404
+    assert (await office.ana.act(conversation, "reopen")).status == 200
+
+
 async def test_stale_epoch_is_told_with_the_holder_to_who_lost_it(shared_office: Office):
     office = shared_office
     conversation = await office.opened_by(office.ana, team=office.sales)

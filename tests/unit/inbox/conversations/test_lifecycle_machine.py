@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         to = {"to_agent": Trigger.TRANSFER_AGENT, "to_team": Trigger.TRANSFER_TEAM}
         trigger = MOVES.get(action) or to[action]
-        mine = person if action in {"accept", "reopen"} else None
+        mine = person if action in {"accept", "reopen", "close"} else None
         given = agent if action == "to_agent" else mine
         move = Move(trigger, self.now, agent=given, team=team if action == "to_team" else None)
         found = judge(self.real, self.viewer(person), move, epoch=epoch, bot=self.bot)
@@ -214,6 +214,8 @@ class Life(RuleBasedStateMachine):
                 self.moves(target, events=2, agent=agent)
             case "to_team":
                 self.moves(target, team=team)
+            case "close":
+                self.moves(target, assignee=model["assignee"] or person)
             case "delete":
                 self.moves("closed", deleted=True, unread=0)
             case _:
