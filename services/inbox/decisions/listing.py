@@ -37,13 +37,12 @@ class Sort(StrEnum):
     WINDOW = "window"
 
 
-ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_minute"
+ACTIVITY, WAITING, WINDOW = "last_message.at", "waiting_since", "window_closes_at"
 SNOOZABLE = (Status.OPEN, Status.ON_HOLD)
 _FEW_OF_MANY, _FEW_OF_VERY_MANY = 700, 3000
-_ORDERS = {ACTIVITY: "activity", WAITING: "waiting", WINDOW: "window"}
+_ORDERS = {ACTIVITY: "activity", WAITING: "waiting", WINDOW: "closing"}
 _OF_CLOSED = {"labels": "closed_label", "number": "closed_number", "team": "closed_team"}
 _OF_ACTIVE = {"labels": "active_label", "number": "active_number", "team": "active_team"}
-# By the minute: a customer's next message within it moves nothing in the index.
 _FIELDS = {
     Sort.NEWEST: ACTIVITY,
     Sort.OLDEST: ACTIVITY,

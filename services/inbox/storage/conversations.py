@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pymongo.errors import OperationFailure
+
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW
 from services.inbox.model.conversation import Conversation
 from services.inbox.storage.accounts import ACCOUNT_NEWS
@@ -57,15 +59,18 @@ _OF_TENANT = (
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
 
+_RETIRED = ("mine_window", "all_window")
+"""Indexes of before: they would only cost."""
+_INDEX_NOT_FOUND = 27
 _HELD = {"assignee": {"$gt": ""}}
 INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     # Every message moves its conversation in each index on ACTIVITY: the dearest thing that it
     # costs MongoDB. A chat that nobody holds is in none of the holders' indexes.
     # One holder's chats: also the count that keeps routing within capacity.
     "mine_activity": (("tenant", "assignee", "status", "deleted", ACTIVITY, "_id"), _HELD),
-    "mine_window": (("tenant", "assignee", "status", "deleted", WINDOW, "_id"), _HELD),
+    "mine_closing": (("tenant", "assignee", "status", "deleted", WINDOW, "_id"), _HELD),
     "all_activity": (("tenant", "status", "deleted", ACTIVITY, "_id"), None),
-    "all_window": (("tenant", "status", "deleted", WINDOW, "_id"), None),
+    "all_closing": (("tenant", "status", "deleted", WINDOW, "_id"), None),
     # On Hold is small; in its other orders the teams are filtered from those of all.
     "queue_waiting": (("tenant", "status", "team", "deleted", WAITING, "_id"), _ON_HOLD),
     "all_waiting": (("tenant", "status", "deleted", WAITING, "_id"), _ON_HOLD),
@@ -126,6 +131,13 @@ class ConversationStore:
                 options["partialFilterExpression"] = partial
             with transient_errors():
                 await self._collection.create_index([(key, 1) for key in keys], **options)
+        for name in _RETIRED:
+            try:
+                with transient_errors():
+                    await self._collection.drop_index(name)
+            except OperationFailure as failure:
+                if failure.code != _INDEX_NOT_FOUND:
+                    raise
         with transient_errors():
             await self._database[CONTACTS].create_index(
                 [("tenant", 1), ("labels", 1)], name="labels"

@@ -65,9 +65,6 @@ def conversation_document(it: Conversation) -> Document:
         "waiting_since": it.waiting_since,
         "first_response_at": it.first_response_at,
         "window_closes_at": it.window_closes_at,
-        "window_minute": None
-        if it.window_closes_at is None
-        else it.window_closes_at.replace(second=0, microsecond=0),
         "last_inbound_wamid": it.last_inbound_wamid,
         "held_by_agent": it.held_by_agent,
         "holders": list(it.holders),

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -105,6 +106,14 @@ async def test_pages_follow_without_gap_or_repeat(office: Office, sort: Sort):
     assert set(whole) == set(made)
     for limit in (1, 2, 3):
         assert await office.dora.ids(f"view=on_hold&sort={sort.value}&limit={limit}") == whole
+
+
+async def test_regression_windows_that_close_in_one_minute_are_in_order(office: Office):
+    minute = days_ago(0.5).replace(second=0, microsecond=0)
+    seconds = (31, 4, 58, 17, 40, 3, 22)
+    made = [await office.arrive(sent_at=minute + timedelta(seconds=each)) for each in seconds]
+    soonest = [chat for _, chat in sorted(zip(seconds, made, strict=True))]
+    assert await office.dora.ids("view=on_hold&sort=window&limit=2") == soonest
 
 
 async def test_cursor_belongs_to_its_order(shared_office: Office):
