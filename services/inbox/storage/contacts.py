@@ -25,7 +25,6 @@ from shared.mongo.headlog import Change, Entry, Head, LogRecord, PatchAll
 
 CONTACTS = "contacts"
 IDENTITIES = "identities"
-TenantIdentity = tuple[str, Identity]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,6 @@ class DirectoryView:
         """All numbers of a tenant, in no order."""
         return tuple(each for each in self._numbers.values() if each.tenant == tenant)
 
-    def number_by_phone_number_id(self, phone_number_id: str) -> NumberEntry | None:
-        """Of any tenant: this is how an inbound item finds its tenant."""
-        return self._numbers.get(phone_number_id)
-
     def agent(self, tenant: str, agent_id: str) -> AgentEntry | None:
         return self._get(EntityKind.AGENT, tenant, agent_id, AgentEntry)
 

@@ -191,11 +191,6 @@ class Numbers:
             raise RefusedError("number_has_open_chats")
         await self._follow_ups.delete(Number, tenant, number_id)
 
-    async def by_phone_number_id(self, phone_number_id: str) -> Number | None:
-        """The number of any tenant, for an item that is ahead of the directory in memory."""
-        owner = await self._claims.owner("phone_number_id", phone_number_id)
-        return None if owner is None else await self._directory.find_any(Number, owner)
-
     async def _require_team(self, tenant: str, team_id: str | None) -> None:
         if team_id is not None and await self._directory.find(Team, tenant, team_id) is None:
             raise invalid("team_id", "unknown")

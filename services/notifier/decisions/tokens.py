@@ -10,7 +10,6 @@ import jwt
 
 from services.notifier.model import Claims
 
-ALGORITHMS = ("EdDSA", "ES256")
 ACCESS_AUDIENCE = "atrio"
 TICKET_AUDIENCE = "atrio-stream"
 TOKEN_LIMIT = 8 * 1024

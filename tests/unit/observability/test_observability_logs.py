@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from shared.observability.hashing import LogHash, log_id
 from shared.observability.logs import REDACTED, configure_logging
 
 
@@ -77,10 +76,3 @@ def test_the_standard_librarys_loggers_go_the_same_way(out: io.StringIO) -> None
         logging.getLogger("some.library").exception("it failed")
     assert [line["event"] for line in lines(out)] == ["careful", "it failed"]
     assert "Maria" not in out.getvalue()
-
-
-def test_a_hash_is_stable_and_tells_nothing() -> None:
-    assert log_id("wamid.1") == log_id(b"wamid.1")
-    assert log_id("wamid.1") != log_id("wamid.2")
-    assert log_id(None) == "-"
-    assert LogHash(b"k")("x") == LogHash(b"k")("x") != LogHash(b"l")("x")
