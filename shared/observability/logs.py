@@ -16,6 +16,8 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
+from shared.observability.repeats import LEFT_OUT, Repeats
+
 FORBIDDEN: Final = frozenset(
     {
         "text",
@@ -126,17 +128,21 @@ def configure_logging(
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(allow={LEFT_OUT}),
+                *shared,
+            ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 renderer,
             ],
         )
     )
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # aiokafka warns on every retry of an outage; ours say it once with a name.
     for noisy in ("aiokafka", "uvicorn.error", "faststream"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     access = logging.getLogger("uvicorn.access")

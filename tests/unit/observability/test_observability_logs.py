@@ -76,3 +76,39 @@ def test_the_standard_librarys_loggers_go_the_same_way(out: io.StringIO) -> None
         logging.getLogger("some.library").exception("it failed")
     assert [line["event"] for line in lines(out)] == ["careful", "it failed"]
     assert "Maria" not in out.getvalue()
+
+
+def say(message: str, *filled: str, at: float) -> None:
+    logger = logging.getLogger("some.library")
+    record = logger.makeRecord(logger.name, logging.ERROR, "", 0, message, filled, None)
+    record.created = at
+    logger.handle(record)
+
+
+def test_regression_a_library_that_repeats_itself_does_not_fill_the_disk(
+    out: io.StringIO,
+) -> None:
+    for second in range(25):
+        say("no connection to %s", f"n{second}", at=1000.0 + second)
+    say("something else", at=1025.0)
+    say("no connection to %s", "n99", at=1031.0)
+    assert [(line["event"], line.get("left_out")) for line in lines(out)] == [
+        ("no connection to n0", None),
+        ("no connection to n1", None),
+        ("no connection to n2", None),
+        ("something else", None),
+        ("no connection to n99", 22),
+    ]
+
+
+def test_a_library_is_heard_although_the_clock_was_set_back(out: io.StringIO) -> None:
+    for _ in range(5):
+        say("no connection", at=1000.0)
+    say("no connection", at=400.0)
+    assert len(lines(out)) == 4
+
+
+def test_our_own_lines_are_never_left_out(out: io.StringIO) -> None:
+    for number in range(9):
+        structlog.get_logger().info("batch.handled", records=number)
+    assert [line["records"] for line in lines(out)] == list(range(9))
