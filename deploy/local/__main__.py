@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return down(home, wanted or NAMES)
             return up(home, ports, wanted, options)
     except LocalStackError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\nLogs: {home.path / 'logs'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; what was started keeps running (make down stops it).", file=sys.stderr)

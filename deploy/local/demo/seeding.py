@@ -97,7 +97,7 @@ async def register_picture(session: aiohttp.ClientSession, places: Places) -> No
     try:
         async with session.post(f"{places.graph}/_control/media", json=body) as answer:
             await answer.read()
-    except aiohttp.ClientConnectionError:
+    except (aiohttp.ClientError, TimeoutError):
         print("  demo      the fake Graph does not run: the sample picture will not be fetched")
 
 

@@ -176,6 +176,7 @@ def test_a_taken_port_ends_up_with_a_message_and_a_status(tmp_path: Path):
         done = run("up", "--services", "redis", ATRIO_HOME=str(tmp_path), ATRIO_REDIS_PORT=port)
     assert done.returncode == 1
     assert f"port {port} is taken" in done.stderr
+    assert f"Logs: {tmp_path / 'logs'}\n" in done.stderr
     assert not Home(tmp_path).pid_file("redis").exists()
 
 
