@@ -120,6 +120,14 @@ def test_settings_of_the_user_win(stack: Stack):
     assert env["OTHER"] == ""
 
 
+def test_regression_a_start_does_not_compile_everything_again(stack: Stack, tmp_path: Path):
+    given = {"PYTHONDONTWRITEBYTECODE": "1", "ATRIO_CACHE": str(tmp_path)}
+    env = services.environment(stack, given)
+    assert env["PYTHONDONTWRITEBYTECODE"] == ""
+    assert env["PYTHONPYCACHEPREFIX"] == str(tmp_path / "bytecode")
+    assert "PYTHONPYCACHEPREFIX" not in services.environment(stack, {})
+
+
 def test_keys_are_made_once_and_only_their_owner_reads_them(stack: Stack):
     first, second = services.environment(stack, {}), services.environment(stack, {})
     for name, file in (("ATRIO_MASTER_KEY", "master.key"), ("ATRIO_KEY_SECRET", "key.secret")):
