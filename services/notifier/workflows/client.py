@@ -23,6 +23,8 @@ _EVENTS_PER_FRAME = 100
 _FRAME_BYTES = 256 * 1024
 # What Python and the frame add to an event's own bytes.
 _OVERHEAD = 200
+_NOWHERE = -1
+"""The place of a frame that is not of the feed."""
 
 
 class Sink(Protocol):
@@ -112,14 +114,16 @@ class Client:
     def welcome(self, position: Position, *, resumed: bool) -> None:
         """Tell where the stream begins."""
         self.epoch, self.seq = position.epoch, position.seq
-        self.tell(frames.welcome(resumed=resumed, cursor=self.cursor(position.seq)))
+        frame = frames.welcome(resumed=resumed, cursor=self.cursor(position.seq))
+        self._put(position.seq, None, frame)
 
     def resync(self, position: Position) -> None:
         """Everything up to `position` is to be fetched over REST; what waited is void."""
         self.epoch, self.seq = position.epoch, position.seq
-        self._queue.clear()
-        self._queued = 0
-        self.tell(frames.resync(self.cursor(position.seq)))
+        # Answers stay: only what is of the feed can be had again.
+        self._queue = [item for item in self._queue if item[0] == _NOWHERE]
+        self._queued = sum(len(data) + _OVERHEAD for _, _, data in self._queue)
+        self._put(position.seq, None, frames.resync(self.cursor(position.seq)))
 
     def push(self, entry: Entry) -> Change | None:
         """Queue what an entry means for this client; a queue over the limit ends the stream."""
@@ -132,8 +136,8 @@ class Client:
         return change
 
     def tell(self, frame: bytes) -> None:
-        """Queue a frame that is not an event."""
-        self._put(-1, None, frame)
+        """Queue a frame that is not of the feed."""
+        self._put(_NOWHERE, None, frame)
 
     def _put(self, seq: int, change: Change | None, data: bytes) -> None:
         if self.closed is not None:
@@ -161,7 +165,7 @@ class Client:
         if change is None:
             del self._queue[0]
             self._queued -= len(data) + _OVERHEAD
-            return data, None
+            return data, None if seq == _NOWHERE else self.cursor(seq)
         items, size = [(change, data)], len(data)
         for next_seq, next_change, more in self._queue[1:_EVENTS_PER_FRAME]:
             if next_change is None or size + len(more) > _FRAME_BYTES:

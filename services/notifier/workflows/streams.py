@@ -211,6 +211,8 @@ class Streams:
             if not resumed:
                 client.welcome(await self._present(hub), resumed=False)
                 hub.add(client)
+            # The welcome comes first, whatever follows from the next line.
+            client.flush()
             # What changed meanwhile found a client that was not live yet.
             self._recheck(client)
             client.flush()
