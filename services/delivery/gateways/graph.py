@@ -59,6 +59,17 @@ class Credentials:
         return f"Credentials(version={self.version})"
 
 
+class _Stored(aiohttp.AsyncIterablePayload):
+    """A stored file as it is read, of a length that is told.
+
+    Otherwise the request would go in chunks, which Meta's upload does not promise to take.
+    """
+
+    def __init__(self, content: AsyncIterator[bytes], file: MediaFile) -> None:
+        super().__init__(content, content_type=file.mime_type)
+        self._size = file.size
+
+
 class Graph:
     """The client of one process. No retry, no redirect: what follows is the caller's decision."""
 
@@ -150,12 +161,7 @@ class Graph:
         form = aiohttp.FormData()
         form.add_field("messaging_product", "whatsapp")
         form.add_field("type", file.mime_type)
-        form.add_field(
-            "file",
-            content,
-            filename=file.filename or "file",
-            content_type=file.mime_type,
-        )
+        form.add_field("file", _Stored(content, file), filename=file.filename or "file")
         # Before the claim, so that no lease runs: a large file on a slow line takes its time.
         within = self._timeout(_UPLOAD_SECONDS)
         path = f"/{who.phone_number_id}/media"

@@ -237,6 +237,17 @@ async def test_file_is_uploaded_once_per_number_and_sent_by_id(
     assert first["image"]["caption"] == "m1"
 
 
+async def test_regression_an_upload_tells_its_length(
+    pod: Pod, graph: GraphControl, events: Log, tmp_path: Path
+):
+    await stored(tmp_path)
+    await pod.take_in(send("m1", 1, **with_file("m1", 1)))
+    await until(lambda: events.outcomes("m1") == ["send.accepted"])
+    (upload,) = await requests(graph, "media_upload")
+    assert "transfer-encoding" not in upload["headers"]
+    assert int(upload["headers"]["content-length"]) > len(CONTENT)
+
+
 async def test_missing_file_fails_without_a_post(pod: Pod, graph: GraphControl, events: Log):
     await pod.take_in(send("m1", 1, **with_file("m1", 1)), send("m2", 2))
     await until(lambda: events.outcomes("m2"))
