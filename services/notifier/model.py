@@ -64,7 +64,8 @@ _CODES: dict[CloseCode, int] = {
 class Agent:
     """A person as the directory shows them. `valid_after` is in seconds since 1970.
 
-    `revoked`: the sessions whose tokens are refused.
+    `revoked`: the sessions whose tokens are refused. `others`: the teams beside the own ones whose
+    queues may be seen: a supervisor's are all of the tenant.
     """
 
     tenant: str
@@ -74,6 +75,7 @@ class Agent:
     teams: tuple[str, ...]
     valid_after: float
     revoked: frozenset[str] = frozenset()
+    others: tuple[str, ...] = ()
 
     @property
     def supervises(self) -> bool:

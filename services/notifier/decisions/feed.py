@@ -78,7 +78,8 @@ def tags_of(agent: Agent, scope: Scope) -> Tags:
     """The streams that a client follows."""
     if scope is Scope.ALL and agent.supervises:
         return frozenset((ALL, EVERYBODY))
-    return own_tags(agent)
+    # The list of who waits knows no scope, so neither does its feed.
+    return own_tags(agent).union(map(queue_tag, agent.others))
 
 
 def own_tags(agent: Agent) -> Tags:

@@ -1,6 +1,8 @@
-"""The directory in memory: tenants, agents and the keys that sign tokens."""
+"""The directory in memory: tenants, agents, teams and the keys that sign tokens."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import orjson
 from pydantic import ValidationError
@@ -18,6 +20,8 @@ from shared.contracts.envelope import read_envelope
 from shared.contracts.errors import PermanentError
 from shared.contracts.records import InRecord
 
+_KINDS = frozenset((EntityKind.TENANT, EntityKind.AGENT, EntityKind.TEAM, EntityKind.KEYSET))
+
 
 class Directory:
     """What directory.v1 says, as far as the notifier needs it; fed by a CompactedTable."""
@@ -26,6 +30,7 @@ class Directory:
         self._versions: dict[bytes, int] = {}
         self._active: dict[str, bool] = {}
         self._agents: dict[tuple[str, str], Agent] = {}
+        self._teams: dict[str, set[str]] = {}
         self._keysets: dict[str, tuple[VerificationKey, ...]] = {}
         self._keys: tuple[VerificationKey, ...] = ()
 
@@ -36,7 +41,10 @@ class Directory:
 
     def agent(self, tenant: str, agent: str) -> Agent | None:
         """An agent of a tenant."""
-        return self._agents.get((tenant, agent))
+        found = self._agents.get((tenant, agent))
+        if found is None or not found.supervises:
+            return found
+        return replace(found, others=tuple(self._teams.get(tenant, ())))
 
     def tenant_active(self, tenant: str) -> bool:
         """Whether a tenant exists and is not suspended."""
@@ -50,7 +58,7 @@ class Directory:
             tenant, kind, entity = split_directory_key(record.key)
         except ValueError as error:
             raise PermanentError("bad_key") from error
-        if kind not in (EntityKind.TENANT, EntityKind.AGENT, EntityKind.KEYSET):
+        if kind not in _KINDS:
             return
         version = read_envelope(record.headers).sequence
         if version is not None:
@@ -68,6 +76,8 @@ class Directory:
                 self._take_tenant(entity, value)
             case EntityKind.AGENT:
                 self._take_agent(tenant, entity, value)
+            case EntityKind.TEAM:
+                self._take_team(tenant, entity, value)
             case _:
                 self._take_keyset(entity, value)
 
@@ -93,6 +103,13 @@ class Directory:
             valid_after=0.0 if after is None else after.timestamp(),
             revoked=frozenset(entry.revoked_sessions),
         )
+
+    def _take_team(self, tenant: str, entity: str, value: bytes | None) -> None:
+        teams = self._teams.setdefault(tenant, set())
+        if value is None:
+            teams.discard(entity)
+        else:
+            teams.add(entity)
 
     def _take_keyset(self, entity: str, value: bytes | None) -> None:
         if value is None:

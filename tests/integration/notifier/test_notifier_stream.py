@@ -62,6 +62,21 @@ async def test_a_teams_queue_is_its_members(pod: Pod, tenant: Tenant, connect: O
     assert await ana.settled() == []
 
 
+async def test_regression_a_supervisors_own_view_has_every_queue(
+    pod: Pod, tenant: Tenant, connect: Open
+) -> None:
+    await pod.feed(tenant.team("t1"))
+    sol = await connect("sol", scope="mine")
+    chat = Chat(tenant, team="t1")
+    await pod.feed(chat.received(), chat.assigned("ana"), chat.received())
+    assert await sol.until(2) == [("enter", chat.id, 1), ("leave", chat.id, 2)]
+    await pod.feed(tenant.team("t2"))
+    await sol.of_type("resync")
+    later = Chat(tenant, team="t2")
+    await pod.feed(later.received())
+    assert (await sol.until(3))[2:] == [("enter", later.id, 1)]
+
+
 async def test_nothing_of_another_tenant(pod: Pod, tenant: Tenant, connect: Open) -> None:
     other = Tenant()
     await introduce(pod, other)

@@ -84,6 +84,10 @@ class Tenant:
         }
         return self._entry(self.id, EntityKind.AGENT, agent, entry)
 
+    def team(self, team: str) -> OutRecord:
+        entry = {"id": team, "tenant": self.id, "version": 1, "name": team.title()}
+        return self._entry(self.id, EntityKind.TEAM, team, entry)
+
     def no_agent(self, agent: str) -> OutRecord:
         return self._entry(self.id, EntityKind.AGENT, agent, None)
 
