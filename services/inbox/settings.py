@@ -36,6 +36,8 @@ class InboxSettings(KafkaSettings, MongoSettings, BlobSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     upload_life: timedelta = Field(default=timedelta(hours=24), ge=timedelta(minutes=10))
     """How long a file may wait to be sent; after that it is erased."""
+    unknown_grace: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1))
+    """How long after a send of unknown outcome an agent is asked about it."""
     inbox_search: bool = True
     """Whether this process keeps the words of messages for search; any of them may."""
     token_issuer: str = "atrio"  # noqa: S105 - a name

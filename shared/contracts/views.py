@@ -147,7 +147,11 @@ class MessageError(Payload):
 
 
 class Message(Payload):
-    """A message of a conversation. `seq` rises in the order of arrival, without meaning more."""
+    """A message of a conversation. `seq` rises in the order of arrival, without meaning more.
+
+    `asked_at`: it stayed `unknown`, and since then its agent is asked to resend or to discard it;
+    null again once it is settled.
+    """
 
     id: str
     wamid: str | None
@@ -168,6 +172,7 @@ class Message(Payload):
     client_id: str | None
     status: MessageStatus | None
     error: MessageError | None
+    asked_at: Time | None = None
 
 
 class ActorKind(StrEnum):

@@ -36,7 +36,7 @@ CONVERSATION_PARTS = {
     "labels": "id, name, color",
 }
 MESSAGE = """id, wamid, conversation_id, seq, direction, type, text, media, content, reply_to,
-    reactions, edited, revoked, sent_at, received_at, author, client_id, status, error"""
+    reactions, edited, revoked, sent_at, received_at, author, client_id, status, error, asked_at"""
 MESSAGE_PARTS = {
     "media": "id, mime_type, size, sha256, filename, voice, width, height, duration_ms, state",
     "reactions": "by, emoji",

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from faststream.kafka import KafkaBroker
 
 from services.inbox.app.foundation import Foundation, Part, Stopping, now
+from services.inbox.decisions.doubts import UNKNOWN_GRACE
 from services.inbox.decisions.parsing import Recorded
 from services.inbox.handlers import subscribe_all
 from services.inbox.storage.accounts import AccountNewsStore
@@ -64,6 +65,7 @@ class Conversations:
         metrics: Metrics,
         faults: FaultPoints,
         clock: Callable[[], datetime],
+        unknown_grace: timedelta = UNKNOWN_GRACE,
     ) -> None:
         self.names = DirectoryNames(view)
         self.messages = MessageStore(database)
@@ -95,6 +97,7 @@ class Conversations:
             clock,
             free_slots=self.loads.free_slots,
             faults=faults,
+            unknown_grace=unknown_grace,
         )
         self.resolver = ContactResolver(self.identities, self.contacts, ids, clock, self.names)
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
@@ -175,6 +178,7 @@ def build_conversations(base: Foundation) -> tuple[Conversations, Part]:
         metrics=base.metrics,
         faults=base.faults,
         clock=now,
+        unknown_grace=base.settings.unknown_grace,
     )
 
     async def consume() -> None:

@@ -96,8 +96,9 @@ class Desk:
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, ListStore(database), threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
-        self.sending = Sending(changing, MessageStore(database), templates, media)
-        self.timers = Timers(changing, self.store)
+        messages = MessageStore(database)
+        self.sending = Sending(changing, messages, templates, media)
+        self.timers = Timers(changing, self.store, messages)
         self.holders = Holders(
             changing,
             self.store,

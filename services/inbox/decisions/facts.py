@@ -106,16 +106,11 @@ def _apply_status(message: Message, fact: StatusFact) -> Message | None:
         error = fact.error
     if status is not MessageStatus.FAILED:
         error = None
+    asked_at = message.asked_at if status is MessageStatus.UNKNOWN else None
+    shown = replace(message, facts=facts, status=status, error=error, asked_at=asked_at)
     if message.wamid is not None or fact.wamid is None:
-        return replace(message, facts=facts, status=status, error=error)
-    return replace(
-        message,
-        facts=facts,
-        status=status,
-        error=error,
-        wamid=fact.wamid,
-        wamid_key=fact.wamid_key,
-    )
+        return shown
+    return replace(shown, wamid=fact.wamid, wamid_key=fact.wamid_key)
 
 
 def _apply_outcome(message: Message, fact: OutcomeFact) -> Message | None:
@@ -133,6 +128,7 @@ def _apply_outcome(message: Message, fact: OutcomeFact) -> Message | None:
         wamid=fact.wamid or message.wamid,
         wamid_key=fact.wamid_key or message.wamid_key,
         error=fact.error if status is MessageStatus.FAILED else None,
+        asked_at=None,
     )
 
 

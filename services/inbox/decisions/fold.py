@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from services.inbox.decisions.bots import FAILED as BOT_FAILED
+from services.inbox.decisions.doubts import UNKNOWN_GRACE, followed
 from services.inbox.decisions.draft import Draft, last_line
 from services.inbox.decisions.facts import apply_fact, event_of
 from services.inbox.decisions.hours import closed_message, is_told
@@ -91,7 +92,8 @@ class MessageIndex:
 class Surroundings:
     """What a fold needs beside the conversation and its messages.
 
-    `free_slots`: open chats that an agent may still be given by routing.
+    `free_slots`: open chats that an agent may still be given by routing. `unknown_grace`: how long
+    after a send of unknown outcome an agent is asked about it.
     """
 
     now: datetime
@@ -101,6 +103,7 @@ class Surroundings:
     free_slots: Mapping[str, int] = field(default_factory=dict)
     closed_text: str | None = None
     max_bytes: int = BYTES_PER_CHANGE
+    unknown_grace: timedelta = UNKNOWN_GRACE
 
 
 @dataclass(slots=True)
@@ -131,7 +134,7 @@ def fold(
                 fate = _receive(draft, item, messages, around)
                 size += len(item.raw)
             case Fact():
-                fate = _apply(draft, item, messages)
+                fate = _apply(draft, item, messages, around)
                 size += _weight(draft) if fate is Fate.APPLIED else 0
             case Assignment():
                 fate = _assign(draft, item, around)
@@ -265,7 +268,7 @@ def _fetch(message: Message, media: Media | None) -> tuple[Command, ...]:
     )
 
 
-def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
+def _apply(draft: Draft, item: Fact, messages: MessageIndex, around: Surroundings) -> Fate:
     message = messages.first(item.refs)
     if message is None or message.conversation_id != draft.conversation.id:
         return Fate.UNRESOLVED
@@ -279,6 +282,8 @@ def _apply(draft: Draft, item: Fact, messages: MessageIndex) -> Fate:
     after = was
     if line is not None and line.id == message.id:
         after = evolve(was, last_message=last_line(changed))
+    if was.doubts or changed.status is MessageStatus.UNKNOWN:
+        after = followed(after, message, changed, draft.now + around.unknown_grace)
     event = draft.emit(event_of(item.fact), after, actor=SYSTEM, message=changed)
     if event.message is not None:
         messages.put(event.message)

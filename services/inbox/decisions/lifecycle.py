@@ -173,6 +173,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
                 unread=0,
                 last_message=None,
                 last_inbound_wamid=None,
+                doubts=(),
                 labels=(),
                 contact=ContactSnapshot(after.contact.id, blocked=after.contact.blocked),
             )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from services.inbox.decisions.doubts import without_doubt
 from services.inbox.decisions.draft import Draft, last_line
 from services.inbox.decisions.facts import shown_status
 from services.inbox.decisions.lifecycle import Viewer
@@ -141,11 +142,12 @@ def resend(draft: Draft, message: Message, actor: ActorRef, quoted: Message | No
         status=shown_status(facts, MessageStatus.QUEUED),
         facts=facts,
         error=None,
+        asked_at=None,
     )
     was = draft.conversation
     seq = was.seq + 1
     command = _send(was, message, seq, draft.now, quoted, attempt_base=base)
-    after = replace(_with_line(was, again), seq=seq)
+    after = replace(_settled(was, again), seq=seq)
     event = draft.emit(
         EventType.MESSAGE_STATUS, after, actor=actor, message=again, commands=(command,)
     )
@@ -159,8 +161,9 @@ def discard(draft: Draft, message: Message, actor: ActorRef) -> Message:
         outcome=_FAILED,
         status=shown_status(message.facts or {}, _FAILED),
         error=SendFailure(DISCARDED),
+        asked_at=None,
     )
-    after = _with_line(draft.conversation, gone)
+    after = _settled(draft.conversation, gone)
     event = draft.emit(EventType.MESSAGE_STATUS, after, actor=actor, message=gone)
     return event.message or gone
 
@@ -169,7 +172,9 @@ def is_discarded(message: Message) -> bool:
     return message.error is not None and message.error.code == DISCARDED
 
 
-def _with_line(conversation: Conversation, message: Message) -> Conversation:
+def _settled(conversation: Conversation, message: Message) -> Conversation:
+    """The conversation once somebody settled the message."""
+    conversation = without_doubt(conversation, message.id)
     line = conversation.last_message
     if line is None or line.id != message.id:
         return conversation

@@ -8,17 +8,20 @@ A new timer: a kind, its line in `TIMERS`, its case in `settle`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
+from services.inbox.decisions.doubts import next_question, questions, without_doubt
 from services.inbox.decisions.draft import Draft
+from services.inbox.decisions.fold import MessageIndex
 from services.inbox.decisions.lifecycle import Move, Trigger
 from services.inbox.model.conversation import Conversation
 from services.inbox.model.events import SYSTEM
 from shared.contracts.directory import NumberEntry, Policy
 from shared.contracts.events import EventType
-from shared.contracts.views import Status
+from shared.contracts.views import MessageStatus, Status
 from shared.value import evolve, value
 
 BOT_SILENCE = timedelta(seconds=60)
@@ -31,6 +34,7 @@ class TimerKind(StrEnum):
     BOT_SILENT = "bot_silent"
     WINDOW_CLOSING = "window_closing"
     SNOOZE_OVER = "snooze_over"
+    STILL_UNKNOWN = "still_unknown"
 
 
 @value
@@ -71,10 +75,15 @@ def _snooze_over(it: Conversation, _terms: Terms, _now: datetime) -> datetime | 
     return it.snoozed_until
 
 
+def _still_unknown(it: Conversation, _terms: Terms, _now: datetime) -> datetime | None:
+    return next_question(it) if it.doubts else None
+
+
 TIMERS: Mapping[TimerKind, Callable[[Conversation, Terms, datetime], datetime | None]] = {
     TimerKind.BOT_SILENT: _bot_silent,
     TimerKind.WINDOW_CLOSING: _window_closing,
     TimerKind.SNOOZE_OVER: _snooze_over,
+    TimerKind.STILL_UNKNOWN: _still_unknown,
 }
 """When each is due, None where it does not run; settled in this order."""
 
@@ -92,8 +101,8 @@ def with_due(it: Conversation, terms: Terms, now: datetime) -> Conversation:
     return evolve(it, due_at=due)
 
 
-def settle(draft: Draft, terms: Terms) -> None:
-    """Emits what is due now; nothing for whoever comes late."""
+def settle(draft: Draft, terms: Terms, messages: MessageIndex) -> None:
+    """Emits what is due now; nothing for whoever comes late. `messages` has its `questions`."""
     for kind, due in TIMERS.items():
         at = due(draft.conversation, terms, draft.now)
         if at is None or at > draft.now:
@@ -116,5 +125,20 @@ def settle(draft: Draft, terms: Terms) -> None:
                     reason=kind.value,
                     details={"kind": "woken"},
                 )
+            case TimerKind.STILL_UNKNOWN:
+                _ask(draft, messages)
             case _:
                 assert_never(kind)
+
+
+def _ask(draft: Draft, messages: MessageIndex) -> None:
+    asked = questions(draft.conversation, draft.now)
+    draft.conversation = without_doubt(draft.conversation, *asked)
+    for message in map(messages.get, asked):
+        if message is not None and message.status is MessageStatus.UNKNOWN and not message.deleted:
+            draft.emit(
+                EventType.MESSAGE_STATUS,
+                draft.conversation,
+                actor=SYSTEM,
+                message=replace(message, asked_at=draft.now),
+            )

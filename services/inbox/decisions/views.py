@@ -147,6 +147,7 @@ def message_view(it: Message, names: Names) -> View:
         "client_id": it.client_id,
         "status": None if it.status is None else it.status.value,
         "error": _error_view(it.error),
+        "asked_at": None if it.asked_at is None else iso(it.asked_at),
     }
 
 

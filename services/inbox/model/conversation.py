@@ -57,6 +57,14 @@ class Tenure:
     until: datetime | None = None
 
 
+@value
+class Doubt:
+    """A send of which nobody knows the outcome, and when its agent is asked."""
+
+    message_id: str
+    ask_at: datetime
+
+
 @open_value
 class Conversation:
     """The state at `version`. `assignee` of a closed conversation is its last holder.
@@ -107,6 +115,8 @@ class Conversation:
     """Since when the bot owes the customer an answer."""
     window_warned: datetime | None = None
     """The `window_closes_at` that was warned of already."""
+    doubts: tuple[Doubt, ...] = ()
+    """Its `unknown` messages that nobody was asked about yet; see `decisions.doubts`."""
     due_at: datetime | None = None
     """No timer of it is due before; see `decisions.timers`."""
 
@@ -170,7 +180,7 @@ class Message:
 
     `source` is the record that brought it, and no other (`Incoming.source`). `facts` holds each
     status webhook by its name with Meta's time; `outcome` is what delivery said; the shown
-    `status` is derived from both.
+    `status` is derived from both. `asked_at`: its agent was asked, for as long as it is `unknown`.
     """
 
     id: str
@@ -201,6 +211,7 @@ class Message:
     attempt: int = 0
     facts: dict[str, datetime] | None = None
     error: SendFailure | None = None
+    asked_at: datetime | None = None
     raw: bytes | None = None
     source: str | None = None
     deleted: bool = False

@@ -12,6 +12,7 @@ from services.inbox.model.conversation import (
     AuthorRef,
     ContactSnapshot,
     Conversation,
+    Doubt,
     LastLine,
     Media,
     Message,
@@ -28,7 +29,7 @@ def _status(value: str | None) -> MessageStatus | None:
     return None if value is None else MessageStatus(value)
 
 
-_MOMENTS = ("bot_waits_since", "window_warned", "waited_since", "due_at")
+_MOMENTS = ("bot_waits_since", "window_warned", "waited_since", "snoozed_until", "due_at")
 """Dates that most conversations are without."""
 
 
@@ -93,8 +94,8 @@ def conversation_document(it: Conversation) -> Document:
         document["tenures"] = tenures_document(it.tenures)
     if it.priority is not Priority.NORMAL:
         document["priority"] = it.priority.value
-    if it.snoozed_until is not None:
-        document["snoozed_until"] = it.snoozed_until
+    if it.doubts:
+        document["doubts"] = [[doubt.message_id, doubt.ask_at] for doubt in it.doubts]
     if it.answered:
         document["answered"] = [
             {"key": a.key, "status": a.status, "at": a.at, "message_id": a.message_id}
@@ -164,6 +165,7 @@ def conversation_of(conversation_id: str, version: int, state: Document) -> Conv
         waited_since=state.get("waited_since"),
         bot_waits_since=state.get("bot_waits_since"),
         window_warned=state.get("window_warned"),
+        doubts=tuple(Doubt(*each) for each in doubts) if (doubts := state.get("doubts")) else (),
         due_at=state.get("due_at"),
     )
 
@@ -237,6 +239,8 @@ def _add_sending(it: Message, document: Document) -> None:
         document["status"] = it.status.value
     if it.outcome is not None:
         document["outcome"] = it.outcome.value
+        if it.asked_at is not None:
+            document["asked_at"] = it.asked_at
     if it.error is not None:
         document["error"] = [it.error.code, it.error.title, it.error.detail]
 
@@ -277,6 +281,7 @@ def message_of(doc: Document) -> Message:
         attempt=doc.get("attempt", 0),
         facts=doc.get("facts"),
         error=None if error is None else SendFailure(*error),
+        asked_at=doc.get("asked_at"),
         raw=doc.get("raw"),
         source=doc.get("source"),
         deleted=doc.get("deleted", False),

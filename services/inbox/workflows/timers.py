@@ -8,10 +8,13 @@ from datetime import timedelta
 
 import structlog
 
+from services.inbox.decisions.doubts import questions
 from services.inbox.decisions.draft import Draft
+from services.inbox.decisions.fold import MessageIndex
 from services.inbox.decisions.timers import next_due, settle
 from services.inbox.model.conversation import Conversation
 from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.messages import MessageStore, overlay
 from services.inbox.workflows.changing import Changing, conversation_at
 from shared.contracts.errors import TransientError
 from shared.mongo.headlog import Head, Step
@@ -25,9 +28,12 @@ _PER_ROUND = 256
 class Timers:
     """Each conversation is one compare-and-set: who loses it finds nothing due any more."""
 
-    def __init__(self, changing: Changing, store: ConversationStore) -> None:
+    def __init__(
+        self, changing: Changing, store: ConversationStore, messages: MessageStore
+    ) -> None:
         self._changing = changing
         self._store = store
+        self._messages = messages
 
     async def run(self) -> None:
         """Looks once a second, until cancelled."""
@@ -64,11 +70,15 @@ class Timers:
 
         async def decide(head: Head | None) -> Step[Conversation | None]:
             conversation = conversation_at(head)
-            if conversation is None:
+            if head is None or conversation is None:
                 return Step(None)
             draft = Draft(conversation, changing.clock())
-            settle(draft, changing.terms(conversation))
-            return changing.step(head, draft, None if draft.events else conversation)
+            asked = questions(conversation, draft.now)
+            # After the load of the head, whose outbox lies over what is found.
+            index = MessageIndex(await self._messages.look_up(asked, ()) if asked else ())
+            overlay(index, head.unpublished)
+            settle(draft, changing.terms(conversation), index)
+            return changing.step(head, draft, None if draft.events else draft.conversation)
 
         idle = await changing.log.change(conversation_id, decide)
         if idle is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from services.inbox.decisions.doubts import UNKNOWN_GRACE
 from services.inbox.decisions.draft import blank
 from services.inbox.decisions.fold import Fate, Folded, MessageIndex, Surroundings, fold
 from services.inbox.decisions.timers import terms_of, with_due
@@ -86,6 +87,7 @@ class ConversationWriter:
         *,
         free_slots: FreeSlots | None = None,
         faults: FaultPoints | None = None,
+        unknown_grace: timedelta = UNKNOWN_GRACE,
     ) -> None:
         self._log = log
         self._messages = messages
@@ -94,6 +96,7 @@ class ConversationWriter:
         self._clock = clock
         self._free_slots = free_slots
         self._faults = faults or NoFaults()
+        self._unknown_grace = unknown_grace
 
     async def apply(self, works: Sequence[Work]) -> Applied:
         """Folds and commits until every conversation is certain; publishes nothing yet.
@@ -260,6 +263,7 @@ class ConversationWriter:
                 number_team=number.team_id if number else None,
                 closed_text=policy.business_hours.text if policy.business_hours else None,
                 free_slots=room,
+                unknown_grace=self._unknown_grace,
             ),
         )
         self._take_room(folded, room)

@@ -11,6 +11,7 @@ import pytest
 from services.inbox.app.foundation import now
 from services.inbox.decisions.views import iso
 from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PresenceStore
 from services.inbox.workflows.changing import Changing
@@ -152,7 +153,7 @@ class Later:
             office.log(), DirectoryNames(base.view), base.ids, lambda: now() + ahead
         )
         store = ConversationStore(base.database)
-        self.timers = Timers(changing, store)
+        self.timers = Timers(changing, store, MessageStore(base.database))
         self.holders = Holders(
             changing, store, PresenceStore(base.database), grace=lambda _: timedelta(seconds=45)
         )

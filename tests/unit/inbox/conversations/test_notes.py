@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.inbox.decisions.draft import Draft, blank
+from services.inbox.decisions.fold import MessageIndex
 from services.inbox.decisions.lifecycle import Refusal, Viewer
 from services.inbox.decisions.listing import Filters, Selection, select
 from services.inbox.decisions.notes import (
@@ -107,10 +108,10 @@ def test_snooze_is_a_timer_that_runs_once():
     chat = _chat(Status.OPEN, snoozed_until=until)
     assert next_due(chat, TERMS, NOW) == until
     draft = Draft(chat, NOW)
-    settle(draft, TERMS)
+    settle(draft, TERMS, MessageIndex())
     assert draft.events == []
     draft = Draft(chat, until)
-    settle(draft, TERMS)
+    settle(draft, TERMS, MessageIndex())
     assert [event.type for event in draft.events] == [EventType.CONVERSATION_UPDATED]
     assert draft.conversation.snoozed_until is None
     assert next_due(draft.conversation, TERMS, until) is None

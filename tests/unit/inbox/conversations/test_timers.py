@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from services.inbox.decisions.draft import Draft, blank
+from services.inbox.decisions.fold import MessageIndex
 from services.inbox.decisions.lifecycle import Move, Trigger, is_lost
 from services.inbox.decisions.timers import Terms, next_due, settle, terms_of, with_due
 from services.inbox.model.conversation import ContactSnapshot, Conversation, LastLine
@@ -35,7 +36,7 @@ def conversation(status: Status = Status.OPEN, **members: Any) -> Conversation:
 
 def settled(it: Conversation, terms: Terms = TERMS, now: datetime = NOW) -> Draft:
     draft = Draft(it, now)
-    settle(draft, terms)
+    settle(draft, terms, MessageIndex())
     return draft
 
 
