@@ -272,7 +272,8 @@ def _apply(draft: Draft, item: Fact, messages: MessageIndex, around: Surrounding
     message = messages.first(item.refs)
     if message is None or message.conversation_id != draft.conversation.id:
         return Fate.UNRESOLVED
-    if message.deleted:
+    # Until the deletion's own effects are written, the message is found as it was.
+    if message.deleted or draft.conversation.deleted:
         return Fate.UNCHANGED
     changed = apply_fact(message, _by_the_contact(item.fact, message, draft.conversation))
     if changed is None:

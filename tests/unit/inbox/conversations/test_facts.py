@@ -121,6 +121,15 @@ def test_members_of_a_group_are_reactors_of_their_own():
     assert [each.by for each in after.reactions] == ["one", "two"]
 
 
+def test_regression_fact_does_not_bring_back_what_was_deleted_with_its_chat():
+    """Between the deletion and the erasure of the messages they are found as they were."""
+    gone = evolve(conversation(), version=2, deleted=True)
+    item = Fact("f1", ("m1",), ReactionFact("contact", "x", "A", stamp(1)))
+    folded = fold(gone, [item], MessageIndex([picture()]), Surroundings(NOW, LUZ))
+
+    assert (folded.events, folded.fates) == ([], [(item, Fate.UNCHANGED)])
+
+
 @pytest.mark.parametrize(("size", "events"), [(10, 40), (400_000, 3)])
 def test_regression_facts_about_a_long_message_come_in_several_changes(size: int, events: int):
     """Each event repeats its message: a hundred of a long one were more than a document holds."""
