@@ -22,7 +22,7 @@ from tests.support.pods import Pod, World
 from tests.support.write_path_checker import violations
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]  # three nodes start first
-GRACE_SECONDS = 2
+GRACE_SECONDS = 6
 """Enough on a busy machine for what does not wait for the majority; by the rules it passes."""
 
 
