@@ -21,12 +21,12 @@ ALREADY_INITIALIZED: Final = 23
 # The journal keeps what was written. By default a page of this small cache is written out as soon
 # as 2.5 % of it are updates, which at a thousand messages a second is one page for each of them.
 _WRITTEN_BY_CHECKPOINTS: Final = (
-    "eviction_dirty_target=20,eviction_dirty_trigger=50,"
-    "eviction_updates_target=15,eviction_updates_trigger=40"
+    "eviction_dirty_target=40,eviction_dirty_trigger=60,"
+    "eviction_updates_target=40,eviction_updates_trigger=60"
 )
 
 
-def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[str]:
+def command(binary: Path, data: Path, port: int, cache_gb: float = 2.0) -> list[str]:
     return [
         str(binary),
         *("--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1"),
@@ -37,6 +37,8 @@ def command(binary: Path, data: Path, port: int, cache_gb: float = 1.0) -> list[
         *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
         *("--wiredTigerJournalCompressor", "none"),
         *("--wiredTigerEngineConfigString", _WRITTEN_BY_CHECKPOINTS),
+        # Small ones, often: after the default of 60 s one takes a core for a second.
+        *("--syncdelay", "10"),
         # A slow operation would be logged with its documents, which are customers' messages.
         *("--slowms", "3600000"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),

@@ -29,7 +29,7 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.home import ROOT
-from deploy.local.processes import free_port
+from deploy.local.processes import free_port, take_turns
 from shared.contracts.topics import CREDENTIALS, DIRECTORY, INBOUND, QUARANTINE
 from shared.kafka.publisher import Publisher
 from shared.kafka.settings import KafkaSettings
@@ -198,6 +198,7 @@ def process(port: int, *arguments: str, **environ: str) -> Iterator[None]:
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
         stdout=subprocess.DEVNULL,
     )
+    take_turns(one.pid)
     try:
         deadline = time.monotonic() + 30
         while not _answers(port):

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 from services.notifier.model import ALL, Entry, FeedEvent, Page, Position, Tags
 from services.notifier.storage.scripts import READ, WRITE
@@ -93,7 +93,7 @@ class FeedStore:
                 for place, event in enumerate(events)
             ]
         )
-        return [Written(bool(fresh), raised.decode()) for fresh, raised in answers]
+        return [Written(answer[:1] == b"1", answer[1:].decode()) for answer in answers]
 
     def _write_call(self, event: FeedEvent, fresh: str, *, wakes: bool) -> Call:
         keys = self.keys(event.tenant)
@@ -129,7 +129,7 @@ class FeedStore:
         if not self._redis.identity:
             await self._redis.ping()
         keys = self.keys(tenant)
-        epoch, seq, floor, _, found = await self._redis.run(
+        epoch, seq, floor, *found = await self._redis.run(
             READ,
             (keys.head, *map(keys.stream, streams)),
             self._fresh_epoch(),
@@ -142,7 +142,7 @@ class FeedStore:
         return Page(
             position=Position(epoch.decode(), int(seq)),
             floor=int(floor),
-            streams=tuple(tuple(_entry(raw) for raw in stream) for stream in found),
+            streams=tuple(_entries(stream) for stream in found),
             limit=limit,
         )
 
@@ -158,15 +158,17 @@ class FeedStore:
             await self._redis.raw.publish(self.keys(tenant).activity, message)
 
 
-def _entry(raw: list[Any]) -> Entry:
-    entry_id, fields = raw
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Entry(
-        seq=int(entry_id.split(b"-", 1)[0]),
-        epoch=values[b"e"].decode(),
-        before=_tags(values[b"b"]),
-        after=_tags(values[b"a"]),
-        body=values[b"d"],
+def _entries(flat: Sequence[bytes]) -> tuple[Entry, ...]:
+    members = iter(flat)
+    return tuple(
+        Entry(
+            seq=int(entry_id.split(b"-", 1)[0]),
+            epoch=epoch.decode(),
+            before=_tags(before),
+            after=_tags(after),
+            body=body,
+        )
+        for entry_id, epoch, before, after, body in zip(*[members] * 5, strict=True)
     )
 
 

@@ -26,7 +26,8 @@ end
 # KEYS: head, last, marks, all, other streams...
 # ARGV: version, gap_free, fresh epoch, source, ring events, ring age ms, stream ttl ms,
 #       last ttl s, channel or '', before, after, body, names of the streams...
-# Answers {written, reason of a raised epoch or ''}.
+# Answers '1' or '0' (written or not), then the reason of a raised epoch if any. No table: Redis 6
+# sends what a script puts around nested values in system calls of their own.
 WRITE: Final = Script(
     _HEAD
     + """
@@ -48,7 +49,7 @@ if reason ~= '' then
 end
 -- Also for what was written before: the call that wrote it may have died before its wake-up.
 if ARGV[9] ~= '' then redis.call('PUBLISH', ARGV[9], '') end
-if stale then return {0, reason} end
+if stale then return '0' .. reason end
 redis.call('SET', KEYS[2], ARGV[1] .. '\\n' .. ARGV[11], 'EX', ARGV[8])
 local seq = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1))
 local age = tonumber(ARGV[6])
@@ -79,19 +80,18 @@ for i = 4, #KEYS do
   redis.call('PEXPIRE', stream, ARGV[7])
 end
 redis.call('HSET', KEYS[1], unpack(tops))
-return {1, reason}
+return '1' .. reason
 """
 )
 
 # KEYS: head, streams...  ARGV: fresh epoch, source, channel, after (or ''), limit, names...
-# Answers {epoch, seq, floor, reason, {entries of each stream}}: one moment of the feed.
+# Answers {epoch, seq, floor, {id, epoch, before, after, body, id, ...} of each stream}: one moment
+# of the feed. One flat table for each stream: see above.
 READ: Final = Script(
     _HEAD
     + """
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'source', 'seq')
-local reason = ''
-if not head[1] then reason = 'absent' elseif head[2] ~= ARGV[2] then reason = 'server_changed' end
-if reason ~= '' then
+if not head[1] or head[2] ~= ARGV[2] then
   local _, micros = now_parts()
   raise_epoch(KEYS[1], ARGV[1], ARGV[2], micros)
   redis.call('PUBLISH', ARGV[3], '')
@@ -102,13 +102,18 @@ for i = 2, #KEYS do
   local kept = redis.call('EXISTS', KEYS[i]) == 1
   local low = redis.call('HGET', KEYS[1], (kept and 'floor:' or 'top:') .. ARGV[i + 4])
   if low and tonumber(low) > tonumber(floor) then floor = low end
+  local flat = {}
   if ARGV[4] ~= '' then
-    found[i - 1] = redis.call('XRANGE', KEYS[i], '(' .. ARGV[4] .. '-0', '+', 'COUNT', ARGV[5])
-  else
-    found[i - 1] = {}
+    local entries = redis.call('XRANGE', KEYS[i], '(' .. ARGV[4] .. '-0', '+', 'COUNT', ARGV[5])
+    for _, entry in ipairs(entries) do
+      local n, members = #flat, entry[2]
+      flat[n + 1], flat[n + 2] = entry[1], members[2]
+      flat[n + 3], flat[n + 4], flat[n + 5] = members[4], members[6], members[8]
+    end
   end
+  found[i - 1] = flat
 end
-return {head[1], head[3], floor, reason, found}
+return {head[1], head[3], floor, unpack(found)}
 """
 )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.home import ROOT
-from deploy.local.processes import free_port
+from deploy.local.processes import free_port, take_turns
 from shared.contracts.topics import CONVERSATION_EVENTS, INBOUND
 from shared.kafka.settings import KafkaSettings
 from shared.kafka.topics import ensure_topics
@@ -145,6 +145,7 @@ def bare_chain(
             port, "tests.bench.ingest", "floor", str(port), settings.kafka_servers, topics["source"]
         ),
     ):
+        take_turns(middle.pid)
         try:
             if middle.stdout is None or not middle.stdout.readline():
                 raise RuntimeError("the floor's consumer did not start")

@@ -62,6 +62,15 @@ def test_a_recorded_process_is_known_again(home: Home, sleeper: subprocess.Popen
     assert recorded_ports(pid_file) == [9092, 9093]
 
 
+def test_what_is_started_interrupts_nobody(home: Home):
+    pid = spawn(launch("import time; time.sleep(60)"), home)
+    try:
+        assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_the_pid_file_holds_just_the_pid(home: Home, sleeper: subprocess.Popen[bytes]):
     record(home.pid_file("part"), sleeper.pid, (9092,))
     assert home.pid_file("part").read_text() == f"{sleeper.pid}\n"
