@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark beside its floor, in one run on a stack of its own.
+"""`make bench`: every benchmark beside its floor, in one run, each part on a stack of its own.
 
 make bench ARGS="--only ingest,chain --seconds 10" runs parts; what the files have of others stays.
 """
@@ -10,7 +10,8 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--agents", type=int, default=0, help="sockets beside the measuring one")
     parser.add_argument("--messages", type=int, default=30_000, help="of inbox' backlog")
     parser.add_argument("--sockets", type=int, default=2000, help="that are opened and left idle")
-    parser.add_argument("--rounds", type=int, default=3, help="of the parts that take turns")
+    parser.add_argument("--rounds", type=int, default=5, help="of the parts that take turns")
     parser.add_argument("--out", type=Path, default=report.DOCS, help="folder of the three files")
     parser.add_argument("--dry", action="store_true", help="only show, write no files")
     found = parser.parse_args(given)
@@ -91,20 +92,38 @@ def measure(
             return report.socket_rows(cost.floor, cost.ours), asdict(cost)
 
 
-def run(stack: Addresses, folder: Path, given: argparse.Namespace) -> list[Row]:
+@contextmanager
+def fresh_stack() -> Iterator[Addresses]:
+    """Kafka, MongoDB and Redis without anything in them.
+
+    What a part leaves is work for the servers for minutes, which the next part would pay for.
+    """
+    place = Home(HOME)
+    if not any(running_pid(place.pid_file(name)) for name in INFRASTRUCTURE):
+        shutil.rmtree(HOME, ignore_errors=True)
+    with local(HOME, keep=False) as stack:
+        yield stack
+
+
+Stack = Callable[[], AbstractContextManager[Addresses]]
+
+
+def run(given: argparse.Namespace, folder: Path = HOME, stack: Stack = fresh_stack) -> list[Row]:
     """Every part that was asked for; shows the table, and writes the files unless it is dry."""
-    os.environ |= {
-        "ATRIO_KAFKA_SERVERS": stack.kafka_servers,
-        "ATRIO_MONGO_URL": stack.mongo_url,
-        "ATRIO_REDIS_URL": stack.redis_url,
-    }
     about = report.machine()
     rows: list[Row] = []
     raw: dict[str, Any] = {}
     for part in PARTS:
         if part in given.only.split(","):
             print(f"{part} ...", flush=True)
-            lines, raw[part] = measure(part, stack, folder, given)
+            with stack() as addresses:
+                # Where the parts' own processes look for them.
+                os.environ |= {
+                    "ATRIO_KAFKA_SERVERS": addresses.kafka_servers,
+                    "ATRIO_MONGO_URL": addresses.mongo_url,
+                    "ATRIO_REDIS_URL": addresses.redis_url,
+                }
+                lines, raw[part] = measure(part, addresses, folder, given)
             rows += lines
     report.show(rows)
     if not given.dry:
@@ -114,16 +133,10 @@ def run(stack: Addresses, folder: Path, given: argparse.Namespace) -> list[Row]:
 
 
 def main() -> int:
-    """Run on a fresh stack; 1 when something that is promised does not hold."""
+    """Run all of it; 1 when something that is promised does not hold."""
     given = arguments()
     configure_logging(service="bench", level="ERROR")
-    place = Home(HOME)
-    if not any(running_pid(place.pid_file(name)) for name in INFRASTRUCTURE):
-        # Topics and databases of earlier runs would cost this one memory.
-        shutil.rmtree(HOME, ignore_errors=True)
-    with local(HOME, keep=False) as stack:
-        rows = run(stack, HOME, given)
-    return int(any(row.held is False for row in rows))
+    return int(any(row.held is False for row in run(given)))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 CODE = """
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from tests.bench.__main__ import arguments, run
 from tests.support.stack import Addresses
-run(Addresses(*sys.argv[1:4]), Path(sys.argv[4]), arguments(sys.argv[5:]))
+stack = Addresses(*sys.argv[1:4])
+run(arguments(sys.argv[5:]), Path(sys.argv[4]), lambda: nullcontext(stack))
 """
 
 
