@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ from shared.mongo.client import (
     unacknowledged_by_majority,
 )
 from shared.mongo.headlog.entries import Change, Entry, Head, Publication, Step, published
-from shared.mongo.headlog.operations import compare_and_set, merged_writes, trims
+from shared.mongo.headlog.operations import certain, compare_and_set, merged_writes, trims
 
 _REMEMBERED = 200_000
 ROUNDS = 10
@@ -180,23 +180,11 @@ class HeadLog:
             with transient_errors():
                 result = await self._collection.bulk_write(operations, ordered=False)
         except BulkWriteError as error:
-            return self._certain(changes, error.details)
-        return self._certain(changes, result.bulk_api_result)
+            return certain(changes, error.details)
+        return certain(changes, result.bulk_api_result)
 
     def _operation(self, change: Change, now: datetime) -> Any:
         return compare_and_set(change, now)
-
-    @staticmethod
-    def _certain(changes: Sequence[Change], details: Mapping[str, Any]) -> frozenset[str]:
-        lost: set[str] = set()
-        for error in details.get("writeErrors", ()):
-            if error["code"] != DUPLICATE_KEY:
-                raise BulkWriteError(dict(details))
-            lost.add(changes[error["index"]].id)
-        replaces = [c.id for c in changes if c.expected != 0 and c.id not in lost]
-        if details["nModified"] != len(replaces):
-            lost.update(replaces)  # which of them is not told: none is certain
-        return frozenset(c.id for c in changes if c.id not in lost)
 
     # -- 4, 5 publish
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pymongo import InsertOne, ReplaceOne, UpdateMany, UpdateOne
+from pymongo.errors import BulkWriteError
 
-from shared.mongo.client import Document
+from shared.mongo.client import DUPLICATE_KEY, Document
 from shared.mongo.headlog.entries import Change, DocumentWrite, Insert, Patch, PatchAll, Put
 
 
@@ -32,6 +33,22 @@ def compare_and_set(change: Change, now: datetime) -> Any:
     unchanged = {"$eq": ["$version", change.expected]}
     replaced = {"$cond": [unchanged, {"$literal": document}, "$$ROOT"]}
     return UpdateOne({"_id": change.id}, [{"$replaceWith": replaced}])
+
+
+def certain(changes: Sequence[Change], details: Mapping[str, Any]) -> frozenset[str]:
+    """The ids that surely won, by what MongoDB tells of the bulk of these changes.
+
+    Raises BulkWriteError for an error that is not a lost creation.
+    """
+    lost: set[str] = set()
+    for error in details.get("writeErrors", ()):
+        if error["code"] != DUPLICATE_KEY:
+            raise BulkWriteError(dict(details))
+        lost.add(changes[error["index"]].id)
+    replaces = [c.id for c in changes if c.expected != 0 and c.id not in lost]
+    if details["nModified"] != len(replaces):
+        lost.update(replaces)  # which of them is not told: none is certain
+    return frozenset(c.id for c in changes if c.id not in lost)
 
 
 _TRIMMED_AT_ONCE = 500
