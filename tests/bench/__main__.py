@@ -96,7 +96,8 @@ def measure(
 def fresh_stack() -> Iterator[Addresses]:
     """Kafka, MongoDB and Redis without anything in them.
 
-    What a part leaves is work for the servers for minutes, which the next part would pay for.
+    What a part leaves is work for the servers for minutes, which the next part would pay for. If
+    servers of a run that was broken off still stand, they are taken as they are.
     """
     place = Home(HOME)
     if not any(running_pid(place.pid_file(name)) for name in INFRASTRUCTURE):

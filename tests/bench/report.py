@@ -264,6 +264,8 @@ _HOW_TO_READ = """\
 - *floor* is the same calls with bare clients and nothing else, measured in the same run, in turns
   with ours. Absolute numbers move with the machine and its neighbours; ratios hardly do. Compare
   *ours / floor* between runs, and milliseconds only within one.
+- Each part has servers of its own. Processes wait for their turn on a processor instead of
+  interrupting one another (`SCHED_BATCH`), the floors of ingest and of the chain like ours.
 - ingest: 128 connections, each posts the next webhook when the last one is answered. The floor
   produces the body as it is, without a signature or a look into it.
 - inbox: a backlog is drained. The floor reads the conversations, writes one `bulk_write` and one
