@@ -292,6 +292,7 @@ def main() -> None:
         timings, seconds = asyncio.run(run(settings_for(addresses), given, HOME))
     if given.dry or given.only or given.fill:
         return
+    given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "lists.md").write_text(written(timings, given, seconds))
     about = {
         "machine": machine(),
