@@ -137,7 +137,7 @@ def _unique(values: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def agents_router(agents: Agents, directory: DirectoryStore, follow_ups: FollowUps) -> APIRouter:
+def agents_router(agents: Agents, directory: DirectoryStore) -> APIRouter:
     """`/v1/admin/agents`."""
     routes = _router("agents")
 
@@ -167,14 +167,14 @@ def agents_router(agents: Agents, directory: DirectoryStore, follow_ups: FollowU
     async def agent(person: AdminPerson, agent_id: PathId) -> AgentView:
         return AgentView.of(await directory.get(Agent, person.tenant, agent_id))
 
-    @routes.patch("/{agent_id}")
+    @routes.patch("/{agent_id}", responses=responses("last_admin"))
     async def change_agent(person: AdminPerson, agent_id: PathId, body: AgentChange) -> AgentView:
         patch = cast("AgentPatch", patch_of(body))
         return AgentView.of(await agents.change(person.tenant, agent_id, patch))
 
-    @routes.delete("/{agent_id}", status_code=204)
+    @routes.delete("/{agent_id}", status_code=204, responses=responses("last_admin"))
     async def delete_agent(person: AdminPerson, agent_id: PathId) -> None:
-        await follow_ups.delete(Agent, person.tenant, agent_id)
+        await agents.delete(person.tenant, agent_id)
 
     return routes
 

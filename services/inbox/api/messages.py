@@ -106,6 +106,7 @@ def messages_router(reading: Reading, sending: Sending, names: Names) -> APIRout
             "stale_epoch",
             "not_holder",
             "blocked",
+            "number_deleted",
             "window_closed",
             "unknown_media",
             "unknown_template",
@@ -123,7 +124,12 @@ def messages_router(reading: Reading, sending: Sending, names: Names) -> APIRout
         status_code=202,
         response_model=views.Message,
         responses=responses(
-            "stale_epoch", "not_holder", "blocked", "window_closed", "invalid_transition"
+            "stale_epoch",
+            "not_holder",
+            "blocked",
+            "number_deleted",
+            "window_closed",
+            "invalid_transition",
         ),
     )
     async def resend_message(

@@ -19,16 +19,18 @@ from services.inbox.api.bodies import (
 )
 from services.inbox.api.problems import responses
 from services.inbox.api.security import IdempotencyKey, require_platform
-from services.inbox.api.views import NewTenantView, TenantView
+from services.inbox.api.views import AgentView, NewTenantView, TenantView
 from services.inbox.model.entities import Tenant
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.keys import KeyState, SigningKeys
+from services.inbox.workflows.agents import Agents, NewAgent
 from services.inbox.workflows.keyset import KeyRotation
 from services.inbox.workflows.tenants import NewTenant, TenantPatch, Tenants
 from shared.contracts.base import Time
+from shared.contracts.views import Role
 
 
-class FirstAdmin(Body):
+class AdminBody(Body):
     email: Email
     name: Line
     password: Password
@@ -36,7 +38,7 @@ class FirstAdmin(Body):
 
 class TenantBody(Body):
     name: Line
-    admin: FirstAdmin
+    admin: AdminBody
 
 
 class TenantChange(Body):
@@ -86,7 +88,7 @@ def keys_router(keys: SigningKeys, rotation: KeyRotation) -> APIRouter:
     return routes
 
 
-def router(tenants: Tenants, directory: DirectoryStore) -> APIRouter:
+def router(tenants: Tenants, agents: Agents, directory: DirectoryStore) -> APIRouter:
     """`/v1/platform/tenants`, for the holder of the platform token."""
     routes = APIRouter(
         prefix="/v1/platform/tenants",
@@ -113,6 +115,17 @@ def router(tenants: Tenants, directory: DirectoryStore) -> APIRouter:
     @routes.patch("/{tenant_id}", responses=responses("not_found"))
     async def change_tenant(tenant_id: TenantId, body: TenantChange) -> TenantView:
         return TenantView.of(await tenants.change(tenant_id, cast("TenantPatch", patch_of(body))))
+
+    @routes.post(
+        "/{tenant_id}/admins", status_code=201, responses=responses("not_found", "email_taken")
+    )
+    async def create_admin(
+        tenant_id: TenantId, body: AdminBody, key: IdempotencyKey = None
+    ) -> AgentView:
+        """One more admin, for a tenant whose own are gone or locked out."""
+        await directory.get(Tenant, tenant_id, tenant_id)
+        new = NewAgent(body.email, body.name, body.password, Role.ADMIN)
+        return AgentView.of(await agents.create(tenant_id, new, key))
 
     @routes.delete("/{tenant_id}", status_code=204, responses=responses("not_found"))
     async def erase_tenant(tenant_id: TenantId) -> None:

@@ -33,6 +33,8 @@ CODES: Final[Mapping[str, int]] = {
     "method_not_allowed": 405,
     "email_taken": 409,
     "label_taken": 409,
+    "last_admin": 409,
+    "number_deleted": 409,
     "number_taken": 409,
     "number_has_open_chats": 409,
     "already_assigned": 409,

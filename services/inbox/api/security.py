@@ -121,6 +121,9 @@ OptionalCredentials = Annotated[Credentials, Depends(_person_bearer)]
 """For what may be called with another proof; `current_person` judges them."""
 PersonOrBot = Annotated[Person, Security(current_person, scopes=[BOT])]
 AnyPerson = Annotated[Person, Security(current_person)]
+SupervisorPerson = Annotated[
+    Person, Security(current_person, scopes=[Role.SUPERVISOR.value, Role.ADMIN.value])
+]
 AdminPerson = Annotated[Person, Security(current_person, scopes=[Role.ADMIN.value])]
 
 IdempotencyKey = Annotated[

@@ -25,6 +25,7 @@ from services.inbox.app.conversations import Conversations
 from services.inbox.app.foundation import Foundation, Part, Stopping, now
 from services.inbox.handlers import subscribe_presence, subscribe_search
 from services.inbox.storage.audit import AuditStore
+from services.inbox.storage.blocked import BlockedStore
 from services.inbox.storage.catalogue import CATALOGUE, CatalogueStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.counting import CountStore
@@ -91,13 +92,14 @@ class Desk:
         drafts = DraftStore(database)
         self.search = SearchStore(database)
         self.mentions = MentionStore(database)
+        self.blocked = BlockedStore(database)
         sights = SightStore(database)
         notes = Notes(changing, threads)
         catalogue = Catalogue(items, Creations(ids, clock), clock)
         self.reading = Reading(conversations, ListStore(database), threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
         messages = MessageStore(database)
-        self.sending = Sending(changing, messages, templates, media)
+        self.sending = Sending(changing, messages, directory, templates, media)
         self.timers = Timers(changing, self.store, messages)
         self.holders = Holders(
             changing,
@@ -114,6 +116,7 @@ class Desk:
             drafts.ensure_indexes,
             self.search.ensure_indexes,
             self.mentions.ensure_indexes,
+            self.blocked.ensure_indexes,
             self.holders.presence.ensure_indexes,
         )
         contacts.options.settle = self.labelling.follow
@@ -123,7 +126,7 @@ class Desk:
                 self.reading, Counting(CountStore(database), clock), self.actions, names
             ),
             messages_router(self.reading, self.sending, names),
-            contacts_router(self.labelling, names),
+            contacts_router(self.labelling, self.blocked, names),
             episodes_router(self.reading, names),
             search_router(Searching(self.search, sights, self.reading), names),
             mentions_router(Mentions(self.mentions, sights, clock), names),

@@ -109,7 +109,15 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
     label_names = LabelNames(base.database, base.ids, now)
     entities = Directory(base.directory, creations, label_names)
-    agents = Agents(base.directory, base.claims, passwords, creations, failures, now)
+    agents = Agents(
+        base.directory,
+        base.claims,
+        passwords,
+        creations,
+        failures,
+        follow_ups=follow_ups,
+        clock=now,
+    )
     tenants = Tenants(
         base.directory, base.claims, passwords, creations, follow_ups=follow_ups, ids=base.ids
     )
@@ -141,12 +149,12 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
             sessions.admin_router(own_sessions),
             me.router(people, base.directory),
             stream.router(people),
-            admin.agents_router(agents, base.directory, follow_ups),
+            admin.agents_router(agents, base.directory),
             admin.teams_router(entities, base.directory, follow_ups),
             admin.labels_router(entities, base.directory, follow_ups),
             admin.policy_router(entities),
             numbers.router(own_numbers, base.directory, states, resuming),
-            platform.router(tenants, base.directory),
+            platform.router(tenants, agents, base.directory),
             platform.keys_router(keys, rotation),
             audit.router(trail, base.view),
             accounts.router(AccountNewsStore(base.database)),

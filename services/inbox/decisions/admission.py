@@ -25,6 +25,7 @@ from shared.contracts.views import Status
 KEYS_KEPT = 32
 KEYS_KEPT_FOR = timedelta(hours=24)
 NOT_FOUND = Refusal("not_found")
+NUMBER_DELETED = Refusal("number_deleted")
 
 
 class Verdict(StrEnum):
@@ -145,6 +146,7 @@ def judge_send(
     epoch: int | None,
     needs_window: bool,
     now: datetime,
+    number_there: bool = True,
 ) -> Refusal | None:
     """Whether the viewer may send: the holder of an open chat or its bot, and it is allowed."""
     refusal = present(conversation, viewer, epoch)
@@ -154,6 +156,8 @@ def judge_send(
         return not_holder(conversation)
     if conversation.contact.blocked:
         return Refusal("blocked")
+    if not number_there:
+        return NUMBER_DELETED
     closes = conversation.window_closes_at
     if needs_window and (closes is None or closes <= now):
         return Refusal("window_closed")

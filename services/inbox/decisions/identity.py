@@ -162,6 +162,7 @@ def absorbed(kept: Contact, merged: Contact) -> Contact:
     return replace(
         kept,
         blocked=kept.blocked or merged.blocked,
+        blocked_at=kept.blocked_at or merged.blocked_at,
         labels=tuple(dict.fromkeys((*kept.labels, *merged.labels))),
         attributes=attributes,
         notes=notes,

@@ -45,6 +45,7 @@ class Contact:
     username: str | None = None
     group: bool = False
     blocked: bool = False
+    blocked_at: datetime | None = None
     labels: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     notes: str | None = None

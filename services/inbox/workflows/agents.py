@@ -14,6 +14,7 @@ from services.inbox.storage.claims import Claims
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.passwords import Passwords
 from services.inbox.storage.sessions import FailureStore
+from services.inbox.workflows.follow_ups import FollowUps
 from services.inbox.workflows.requests import Creations, create_claimed
 from shared.contracts.views import Role
 
@@ -53,6 +54,8 @@ class Agents:
         passwords: Passwords,
         creations: Creations,
         failures: FailureStore,
+        *,
+        follow_ups: FollowUps,
         clock: Callable[[], datetime],
     ) -> None:
         self._directory = directory
@@ -60,6 +63,7 @@ class Agents:
         self._passwords = passwords
         self._creations = creations
         self._failures = failures
+        self._follow_ups = follow_ups
         self._clock = clock
 
     async def create(self, tenant: str, new: NewAgent, key: str | None) -> Agent:
@@ -92,8 +96,13 @@ class Agents:
         return found
 
     async def change(self, tenant: str, agent_id: str, patch: AgentPatch) -> Agent:
-        """Replaces members. A new password revokes every token issued before, and ends a lock."""
+        """Replaces members. A new password revokes every token issued before, and ends a lock.
+
+        Refuses with `not_found`, `last_admin`, or `validation` for a team that is not there.
+        """
         await self._require_teams(tenant, patch.get("team_ids", ()))
+        if patch.get("role", Role.ADMIN) is not Role.ADMIN:
+            await self._require_another_admin(tenant, agent_id)
         members: dict[str, Any] = {k: v for k, v in patch.items() if k != "password"}
         for name in ("team_ids", "skills"):
             if name in members:
@@ -107,6 +116,21 @@ class Agents:
         if "password" in patch:
             await self._failures.clear(Counted.EMAIL, agent.email)
         return agent
+
+    async def delete(self, tenant: str, agent_id: str) -> None:
+        """Deletes an agent; their chats go On Hold. Refuses with `not_found`, `last_admin`."""
+        await self._require_another_admin(tenant, agent_id)
+        await self._follow_ups.delete(Agent, tenant, agent_id)
+
+    async def _require_another_admin(self, tenant: str, agent_id: str) -> None:
+        """Two who take it from each other at once may both: the platform makes a new one."""
+        agent = await self._directory.get(Agent, tenant, agent_id)
+        if agent.role is not Role.ADMIN:
+            return
+        async for other in self._directory.every(Agent, tenant):
+            if other.role is Role.ADMIN and other.id != agent_id:
+                return
+        raise RefusedError("last_admin")
 
     async def _require_teams(self, tenant: str, team_ids: Iterable[str]) -> None:
         for team_id in team_ids:

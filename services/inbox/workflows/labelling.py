@@ -47,14 +47,16 @@ class _Wish:
     remove: frozenset[str] = frozenset()
     card: ContactCard | None = None
 
-    def applied(self, contact: Contact) -> Contact:
+    def applied(self, contact: Contact, at: datetime) -> Contact:
         labels = contact.labels if self.labels is None else self.labels
         labels = tuple(dict.fromkeys((*labels, *self.add)))
         card = self.card or ContactCard()
+        blocked = contact.blocked if self.blocked is None else self.blocked
         return replace(
             contact,
             labels=tuple(each for each in labels if each not in self.remove),
-            blocked=contact.blocked if self.blocked is None else self.blocked,
+            blocked=blocked,
+            blocked_at=(contact.blocked_at or at) if blocked else None,
             attributes=card.merged(contact.attributes),
             notes=contact.notes if card.notes is None else card.notes or None,
         )
@@ -164,7 +166,7 @@ class Labelling:
             if head is None or head.state["tenant"] != tenant:
                 raise not_found()
             before = contact_of(head)
-            after = wish.applied(before)
+            after = wish.applied(before, changing.clock())
             if len(after.attributes) > ATTRIBUTES_KEPT:
                 raise invalid("attributes", "too_long")
             if after == before:

@@ -28,8 +28,10 @@ from services.inbox.decisions.sending import (
     resend,
 )
 from services.inbox.model.conversation import Conversation, Message
+from services.inbox.model.entities import Number
 from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.model.outgoing import OutgoingRequest, ReactionChoice, StoredMedia
+from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.messages import MessageStore, overlay
 from services.inbox.workflows.changing import Call, Changing, conversation_at
 from services.inbox.workflows.templates import TemplateBook
@@ -77,10 +79,12 @@ class Sending:
         self,
         changing: Changing,
         messages: MessageStore,
+        directory: DirectoryStore,
         templates: TemplateBook,
         media: MediaCatalogue | None = None,
     ) -> None:
         self._changing = changing
+        self._directory = directory
         self._messages = messages
         self._templates = templates
         self._media = media or NoMedia()
@@ -89,7 +93,7 @@ class Sending:
         """Queues a message. The same `client_id` again: the same message, once.
 
         Refuses with `validation`, `unknown_media`, `not_found`, `stale_epoch`, `not_holder`,
-        `blocked`, `window_closed` with `templates` that could be sent instead,
+        `blocked`, `number_deleted`, `window_closed` with `templates` that could be sent instead,
         `unknown_template`, `template_unavailable`.
         """
         errors = check(request)
@@ -116,6 +120,7 @@ class Sending:
                 call.viewer,
                 epoch=call.epoch,
                 needs_window=request.type != "template",
+                number_there=await self._has_number(conversation),
                 now=changing.clock(),
             )
             if refusal is not None or conversation is None:
@@ -150,6 +155,11 @@ class Sending:
             found = await self._templates.fitting(tenant, conversation.number_id)
             error.members["templates"] = found
         return error
+
+    async def _has_number(self, conversation: Conversation | None) -> bool:
+        return conversation is not None and await self._directory.is_there(
+            Number, conversation.tenant, conversation.number_id
+        )
 
     async def _find_media(self, call: Call, request: OutgoingRequest) -> StoredMedia | None:
         choice = request.media
@@ -239,7 +249,10 @@ class Sending:
             message = loaded.message(message_id)
             if message is not None and changing.done_before(conversation, call, key):
                 return Step(message)
-            refusal = self._refuse_settling(call, conversation, message, again=again)
+            there = await self._has_number(conversation)
+            refusal = self._refuse_settling(
+                call, conversation, message, again=again, number_there=there
+            )
             if refusal is not None or conversation is None or message is None:
                 raise await self._refused(refusal or NOT_FOUND, tenant, conversation)
             if message.status is MessageStatus.QUEUED if again else is_discarded(message):
@@ -262,6 +275,7 @@ class Sending:
         message: Message | None,
         *,
         again: bool,
+        number_there: bool,
     ) -> Refusal | None:
         viewer = call.viewer
         refusal = present(conversation, viewer, call.epoch)
@@ -278,6 +292,7 @@ class Sending:
             viewer,
             epoch=call.epoch,
             needs_window=message.type != "template",
+            number_there=number_there,
             now=self._changing.clock(),
         )
 

@@ -122,6 +122,31 @@ async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_offic
     assert [each.blocked for each in await _block_commands(office, waiting, 1)] == [False]
 
 
+async def test_supervisors_list_whom_the_tenant_blocked(office: Office, shared_office: Office):
+    known = [await office.contact(name) for name in ("Luz", "Sol", "Mar")]
+    for each in known:
+        await office.opened_by(office.ana, contact=each)
+        await office.ana("POST", f"/contacts/{each.id}/block")
+    await office.ana("POST", f"/contacts/{known[0].id}/block")  # again: it keeps its place
+
+    first = (await office.sue("GET", "/contacts/blocked?limit=2")).body
+    assert [each["name"] for each in first["items"]] == ["Mar", "Sol"]
+    assert first["items"][0] == (await office.sue("GET", f"/contacts/{known[2].id}")).body
+    assert first["items"][0]["blocked_at"] > first["items"][1]["blocked_at"]
+    rest = await office.sue("GET", f"/contacts/blocked?limit=2&cursor={first['next_cursor']}")
+    assert [each["name"] for each in rest.body["items"]] == ["Luz"]
+    assert rest.body["next_cursor"] is None
+
+    back = await office.sue("POST", f"/contacts/{known[1].id}/unblock")
+    assert back.body["blocked_at"] is None
+    left = (await office.sue("GET", "/contacts/blocked")).body["items"]
+    assert [each["name"] for each in left] == ["Mar", "Luz"]
+    assert (await office.ana("GET", "/contacts/blocked")).code == "forbidden"
+    assert (await office.sue("GET", "/contacts/blocked?cursor=x")).code == "validation"
+    others = (await shared_office.sue("GET", "/contacts/blocked")).body["items"]
+    assert not {each["id"] for each in others} & {each.id for each in known}
+
+
 async def test_regression_a_contact_whose_chats_were_deleted_can_be_unblocked(
     shared_office: Office, office: Office
 ):

@@ -259,6 +259,22 @@ async def test_bot_needs_a_number_with_one(shared_office: Office):
     assert (answer.status, answer.code) == (409, "no_bot")
 
 
+async def test_nobody_answers_from_a_deleted_number(office: Office):
+    closed = await office.opened_by(office.ana, number=office.plain)
+    assert (await office.ana.act(closed, "close")).status == 200
+    path = f"/v1/admin/numbers/{office.plain}"
+    assert (await office.tenant.admin("DELETE", path)).status == 204
+    refused = await office.ana.act(closed, "reopen")
+    assert (refused.status, refused.code) == (409, "number_deleted")
+    assert (await office.ana.get(closed))["status"] == "closed"
+
+    # Somebody wrote while it was deleted.
+    late = await office.opened_by(office.ana, number=office.plain)
+    refused = await office.ana.send(late)
+    assert (refused.status, refused.code) == (409, "number_deleted")
+    assert (await office.ana.act(late, "close")).status == 200
+
+
 async def test_another_tenant_sees_and_changes_nothing(shared_office: Office, office: Office):
     conversation = await shared_office.arrive()
     for answer in (

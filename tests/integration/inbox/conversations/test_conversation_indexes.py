@@ -18,6 +18,7 @@ from services.inbox.decisions.listing import (
     select,
     until,
 )
+from services.inbox.storage.blocked import blocked_query
 from services.inbox.storage.contacts import CONTACTS
 from services.inbox.storage.conversations import SEARCH, WORDS
 from services.inbox.storage.entries import CONVERSATIONS
@@ -139,6 +140,8 @@ async def test_counts_and_other_queries_are_indexed(inbox: Any):
         (CONVERSATIONS, {**active, "$or": beyond}, [("tenant", 1), ("_id", 1)]),
         ("messages", {"tenant": "t1", "conversation": "c1", "seq": {"$lt": 9}}, [("seq", -1)]),
         ("activities", {"tenant": "t1", "conversation": "c1", "v": {"$lt": 9}}, [("v", -1)]),
+        (CONTACTS, blocked_query("t1", None), [("blocked_at", -1), ("_id", -1)]),
+        (CONTACTS, blocked_query("t1", (now(), "c1")), [("blocked_at", -1), ("_id", -1)]),
     ]
     for collection, query, order in sorted_reads:
         plan = await database[collection].find(query).sort(order).explain()

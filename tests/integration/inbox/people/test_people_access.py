@@ -152,6 +152,39 @@ async def test_a_changed_role_holds_at_once_whatever_the_token_says(tenant: Tena
     assert (await ana("GET", "/v1/admin/teams")).code == "forbidden"
 
 
+async def test_a_tenant_keeps_an_admin(tenant: TenantRig) -> None:
+    own = f"/v1/admin/agents/{tenant.admin_id}"
+    await tenant.agent("supervisor")
+    for method, body in (("PATCH", {"role": "supervisor"}), ("DELETE", None)):
+        refused = await tenant.admin(method, own, body)
+        assert (refused.status, refused.code) == (409, "last_admin")
+    assert (await tenant.admin("PATCH", own, {"role": "admin", "name": "Eva"})).status == 200
+
+    _, other = await tenant.agent("admin")
+    assert (await other("PATCH", own, {"role": "agent"})).status == 200
+    assert (await tenant.admin("GET", own)).code == "forbidden"
+    assert (await other("DELETE", own)).status == 204
+
+
+async def test_the_platform_lets_an_admin_in_who_lets_the_others_in(
+    inbox: Inbox, tenant: TenantRig
+) -> None:
+    path = f"/v1/platform/tenants/{tenant.id}/admins"
+    body = {"email": f"help-{tenant.id}@atrio.test", "name": "Help", "password": "pw"}
+    key = {"Idempotency-Key": "help"}
+    made = await inbox.platform("POST", path, body, key)
+    assert (made.status, made.body["role"]) == (201, "admin")
+    assert (await inbox.platform("POST", path, body, key)).body == made.body
+    assert (await inbox.platform("POST", path, body)).code == "email_taken"
+    assert (await inbox.platform("POST", "/v1/platform/tenants/x/admins", body)).code == "not_found"
+    assert (await tenant.admin("POST", path, body)).code == "unauthorized"
+
+    helper = inbox.http.as_(await inbox.sign_in(body["email"]))
+    reset = await helper("PATCH", f"/v1/admin/agents/{tenant.admin_id}", {"password": "new"})
+    assert reset.status == 200
+    assert await inbox.sign_in(tenant.admin_email, "new")
+
+
 async def _matrix(inbox: Inbox) -> list[tuple[str, str, list[dict[str, list[str]]]]]:
     document = (await inbox.http("GET", "/openapi.json")).body
     return [
