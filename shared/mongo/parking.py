@@ -193,6 +193,12 @@ class MongoParking:
             )
         return {ids[doc["_id"]] for doc in held} | set(places).intersection(dropped)
 
+    async def forget(self, tenant: str) -> None:
+        """Deletes what is parked of a tenant who is erased."""
+        named = ["ce_tenantid", tenant.encode()]
+        with transient_errors():
+            await self._collection.delete_many({"headers": named})
+
     async def drop(self, lot: str, key: bytes, records: Sequence[InRecord], *, by: str) -> None:
         """Gives records up, and keeps who did it; the account first."""
         account = _account(new_id(), "drop", lot, key, by, "done")

@@ -32,7 +32,7 @@ from deploy.local.home import ROOT
 from services.inbox.app.conversations import Conversations
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
-from shared.contracts.directory import EntityKind, NumberEntry
+from shared.contracts.directory import EntityKind, NumberEntry, TenantEntry
 from shared.contracts.envelope import Envelope, timestamp
 from shared.contracts.records import OutRecord
 from shared.contracts.topics import CONVERSATION_EVENTS, INBOUND
@@ -188,6 +188,11 @@ async def ours(
     client = create_client(MongoSettings(), app_name="bench-ours", retry_writes=False)
     publisher = Publisher(settings(prefix), client_id="bench-ours")
     view = DirectoryView()
+    view.put(
+        (EntityKind.TENANT, TENANT, TENANT),
+        1,
+        TenantEntry(id=TENANT, version=1, name=""),
+    )
     view.put(
         (EntityKind.NUMBER, TENANT, NUMBER),
         1,

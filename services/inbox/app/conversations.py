@@ -18,6 +18,7 @@ from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
+from services.inbox.storage.erased import ErasedTenants
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
@@ -119,6 +120,7 @@ class Conversations:
             follow=self._follow,
             readdress=readdressing.follow,
             note=self.accounting.note,
+            erased=ErasedTenants(database, view).among,
             faults=faults,
         )
         outcomes = Outcomes(self.log, self.writer, ids, self._count)

@@ -8,6 +8,7 @@ from services.inbox.app.foundation import Foundation, Part, now
 from services.inbox.decisions.limits import media_limit
 from services.inbox.gateways.pictures import Pictures
 from services.inbox.gateways.sounds import Sounds
+from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
@@ -40,8 +41,16 @@ def build_media(base: Foundation, conversations: Conversations) -> tuple[Library
     uploads = Uploads(store, blobs, pictures, sounds, now)
     expiring = Expiring(store, blobs, now, settings.upload_life, base.metrics.uploads_expired.inc)
     erasures = ErasureStore(base.database)
+    erasing = Erasing(
+        erasures,
+        store,
+        DraftStore(base.database),
+        ConversationStore(base.database),
+        blobs,
+        now,
+    )
     return library, Part(
         routers=(media_router(uploads, library),),
         prepare=(store.ensure_indexes, erasures.ensure_indexes),
-        run=(Erasing(erasures, store, DraftStore(base.database), blobs, now).run, expiring.run),
+        run=(erasing.run, expiring.run),
     )

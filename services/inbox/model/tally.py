@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     """The message is there, by another record."""
     BLOCKED = "blocked"
-    """A message of a contact whom the tenant has blocked."""
+    """A message of a contact whom the tenant has blocked, or anything for an erased tenant."""
     PARKED = "parked"
     """Could not be read, or came behind such a one of its key: it waits for an operator."""
     DEAD = "dead"

@@ -15,6 +15,7 @@ from services.inbox.storage.accounts import ACCOUNT_NEWS
 from services.inbox.storage.api_keys import API_KEYS
 from services.inbox.storage.audit import AUDIT
 from services.inbox.storage.catalogue import CATALOGUE
+from services.inbox.storage.channels import SENDING
 from services.inbox.storage.contacts import CONTACTS, IDENTITIES
 from services.inbox.storage.documents import conversation_of
 from services.inbox.storage.drafts import DRAFTS
@@ -24,8 +25,10 @@ from services.inbox.storage.messages import CHANGES, PENDING
 from services.inbox.storage.presence import PRESENCE
 from services.inbox.storage.sessions import SESSIONS
 from services.inbox.storage.tallies import REFUSALS, REPEATS, TALLIES
+from services.inbox.storage.templates import READINGS, TEMPLATES
 from shared.contracts.views import Status
 from shared.mongo.client import Database, Document, transient_errors
+from shared.mongo.parking import MongoParking
 
 SEARCH = "search"
 MENTION_MARKS = "mention_marks"
@@ -55,6 +58,9 @@ _OF_TENANT = (
     TALLIES,
     REFUSALS,
     REPEATS,
+    SENDING,
+    TEMPLATES,
+    READINGS,
 )
 LIST_MS = 5000
 """A list that takes longer (a search through very many chats) is broken off: 503."""
@@ -123,6 +129,7 @@ class ConversationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._collection = database[CONVERSATIONS]
+        self._parking = MongoParking(database)
 
     async def ensure_indexes(self) -> None:
         for name, (keys, partial) in INDEXES.items():
@@ -206,13 +213,19 @@ class ConversationStore:
             )
 
     async def erase(self, tenant: str) -> None:
-        """Deletes all that is kept of a tenant's conversations; its files follow (`erasures`)."""
+        """Deletes all that is kept of a tenant; its files and late writes follow (`erasures`)."""
         at = datetime.now(UTC)
         note = {"tenant": tenant, "conversation": None, "round": 0, "at": at, "due_at": at}
         with transient_errors():
             await self._database[ERASURES].update_one(
                 {"_id": f"tenant:{tenant}"}, {"$setOnInsert": note}, upsert=True
             )
+        await self.erase_documents(tenant)
+
+    async def erase_documents(self, tenant: str) -> None:
+        """Deletes every document of a tenant but the directory's own."""
+        await self._parking.forget(tenant)
+        with transient_errors():
             for name in _OF_TENANT:
                 await self._database[name].delete_many({"tenant": tenant})
 

@@ -1,4 +1,4 @@
-"""Removes the files and drafts of what was deleted, beside the hot path, until it is certain."""
+"""Removes what deletions leave behind, beside the hot path, until it is certain."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.drafts import DraftStore
 from services.inbox.storage.erasures import Erasure, ErasureStore
 from services.inbox.storage.media import MediaStore
@@ -31,12 +32,14 @@ class Erasing:
         erasures: ErasureStore,
         media: MediaStore,
         drafts: DraftStore,
+        conversations: ConversationStore,
         blobs: BlobStore,
         clock: Callable[[], datetime],
     ) -> None:
         self._erasures = erasures
         self._media = media
         self._drafts = drafts
+        self._conversations = conversations
         self._blobs = blobs
         self._clock = clock
 
@@ -55,6 +58,7 @@ class Erasing:
         due = await self._erasures.due(self._clock(), _BATCH)
         for erasure in due:
             if erasure.conversation is None:
+                await self._conversations.erase_documents(erasure.tenant)
                 await self._media.erase(erasure.tenant)
                 await self._blobs.delete_tenant(erasure.tenant)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,6 +51,10 @@ class Source:
     record: InRecord
     received_at: datetime
 
+    @property
+    def tenant(self) -> str:
+        return self.parsed.tenant
+
 
 class Intake:
     """One per process. `handle` is the batch handler, `settle` joins facts to new messages."""
@@ -70,6 +74,7 @@ class Intake:
         follow: Callable[[Sequence[Recorded]], Awaitable[None]],
         readdress: Callable[[str, Sequence[str]], Awaitable[None]],
         note: Note,
+        erased: Callable[[Collection[str]], Awaitable[set[str]]],
         faults: FaultPoints | None = None,
     ) -> None:
         self._conversations = conversations
@@ -84,6 +89,7 @@ class Intake:
         self._follow = follow
         self._readdress = readdress
         self._note = note
+        self._erased = erased
         self._faults = faults or NoFaults()
 
     async def handle(self, records: Sequence[InRecord]) -> None:
@@ -92,19 +98,14 @@ class Intake:
         Raises PermanentError for a record that can never be read, TransientError when the batch
         is to come again.
         """
-        sources: list[Source] = []
-        recorded: list[tuple[InRecord, Recorded]] = []
-        for record in records:
-            found = self._read(record)
+        read = await self._of_tenants([(record, self._read(record)) for record in records])
+        changes = [found for _, found in read if isinstance(found, Recorded)]
+        await self._record(changes)
+        await self._open_windows(changes)
+        for record, found in read:
             if isinstance(found, Recorded):
-                recorded.append((record, found))
-            else:
-                sources.append(found)
-        await self._record([change for _, change in recorded])
-        await self._open_windows([change for _, change in recorded])
-        for record, change in recorded:
-            self._note(record, change.tenant, Outcome.CHANGE, None)
-        await self._take(sources)
+                self._note(record, found.tenant, Outcome.CHANGE, None)
+        await self._take([found for _, found in read if isinstance(found, Source)])
 
     def _read(self, record: InRecord) -> Source | Recorded:
         envelope = read_envelope(record.headers)
@@ -125,6 +126,17 @@ class Intake:
         if isinstance(parsed, Recorded):
             return parsed
         return Source(parsed, envelope, record, received_at)
+
+    async def _of_tenants(
+        self, read: Sequence[tuple[InRecord, Source | Recorded]]
+    ) -> list[tuple[InRecord, Source | Recorded]]:
+        """What erased tenants are still sent leaves nothing behind."""
+        gone = await self._erased({found.tenant for _, found in read})
+        for record, found in read:
+            if found.tenant in gone:
+                self._note(record, found.tenant, Outcome.BLOCKED, None)
+                self._count(Counter(erased=1))
+        return [(record, found) for record, found in read if found.tenant not in gone]
 
     async def _record(self, recorded: Sequence[Recorded]) -> None:
         """Keeps account-level and other changes as they came; acts on those that tell of people."""

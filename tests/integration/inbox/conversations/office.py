@@ -22,6 +22,10 @@ from services.inbox.storage.documents import conversation_document, conversation
 from services.inbox.storage.entries import CONVERSATIONS, render
 from services.inbox.storage.messages import MessageStore, overlay
 from services.inbox.storage.names import DirectoryNames
+from shared.contracts.envelope import Envelope
+from shared.contracts.inbound import InboundType
+from shared.contracts.records import OutRecord
+from shared.contracts.topics import INBOUND
 from shared.contracts.views import MessageStatus
 from shared.mongo.headlog import Change, HeadLog, published
 from tests.integration.inbox.inbox_rig import Answer, Http, TenantRig
@@ -154,6 +158,19 @@ class Office:
             raw=b"{}",
             origin="customer",
         )
+
+    def came(self, kind: InboundType, phone: str, item: dict[str, Any]) -> OutRecord:
+        """A record as ingest writes it."""
+        at = iso(now())
+        value = {
+            "field": "messages",
+            "item": {"timestamp": str(int(now().timestamp())), **item},
+            "contacts": [{"wa_id": phone, "profile": {"name": "Luz"}}],
+            "number_id": self.plain,
+            "received_at": at,
+        }
+        envelope = Envelope(uuid.uuid4().hex, kind.value, "ingest", at, self.tenant.id)
+        return OutRecord(INBOUND, phone.encode(), json.dumps(value).encode(), envelope.headers())
 
     async def write(
         self, conversation_id: str, *texts: str, publish: bool = True, sent_at: Any = None

@@ -117,20 +117,6 @@ async def test_a_fact_without_its_message_waits_and_a_parked_record_is_named(
     await parking.remove(lot, [*records, unreadable])
 
 
-def came(office: Office, kind: InboundType, phone: str, item: dict[str, Any]) -> OutRecord:
-    """A record as ingest writes it."""
-    at = timestamp(datetime.now(UTC))
-    value = {
-        "field": "messages",
-        "item": {"timestamp": str(int(datetime.now(UTC).timestamp())), **item},
-        "contacts": [{"wa_id": phone, "profile": {"name": "Luz"}}],
-        "number_id": office.plain,
-        "received_at": at,
-    }
-    envelope = Envelope(uuid.uuid4().hex, kind.value, "ingest", at, office.tenant.id)
-    return OutRecord(INBOUND, phone.encode(), orjson.dumps(value), envelope.headers())
-
-
 async def counted(office: Office, received: int) -> dict[str, int]:
     """The tenant's counters, once they have as many items."""
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -156,16 +142,16 @@ async def test_what_came_is_counted_by_day_and_the_command_finds_what_is_lost(
     phone = f"52155{uuid.uuid4().int % 10**8:08d}"
     wamids = [f"wamid.{uuid.uuid4().hex}" for _ in range(2)]
     text = {"from": phone, "type": "text", "text": {"body": "Hola"}}
-    message = came(office, InboundType.MESSAGE, phone, {"id": wamids[0], **text})
+    message = office.came(InboundType.MESSAGE, phone, {"id": wamids[0], **text})
     status = {"id": "wamid.nobody's", "status": "sent", "recipient_id": phone}
-    await publisher.publish([message, message, came(office, InboundType.STATUS, phone, status)])
+    await publisher.publish([message, message, office.came(InboundType.STATUS, phone, status)])
     await counted(office, 3)
     (chat,) = (await office.sue("GET", "/conversations?view=on_hold&scope=all")).body["items"]
     assert (await office.sue("POST", f"/contacts/{chat['contact']['id']}/block")).status == 200
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not (await office.sue.get(chat["id"]))["contact"]["blocked"]:  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.02)
-    await publisher.publish([came(office, InboundType.MESSAGE, phone, {"id": wamids[1], **text})])
+    await publisher.publish([office.came(InboundType.MESSAGE, phone, {"id": wamids[1], **text})])
     assert await counted(office, 4) == {
         "received": 4,
         "stored": 2,
@@ -207,7 +193,7 @@ async def test_an_item_says_when_it_passed_each_hop_and_how_often_it_came(office
     written = datetime.now(UTC) - timedelta(hours=3)
     item = {"id": wamid, "from": phone, "type": "text", "text": {"body": "Hola"}}
     item["timestamp"] = str(int(written.timestamp()))
-    message = came(office, InboundType.MESSAGE, phone, item)
+    message = office.came(InboundType.MESSAGE, phone, item)
     await publisher.publish([message, message, message])
     await counted(office, 3)
 
@@ -226,7 +212,7 @@ async def test_an_item_says_when_it_passed_each_hop_and_how_often_it_came(office
         {"id": own, "status": each, "recipient_id": phone, "biz_opaque_callback_data": sent}
         for each in ("sent", "delivered")
     ]
-    await publisher.publish([came(office, InboundType.STATUS, phone, each) for each in reports])
+    await publisher.publish([office.came(InboundType.STATUS, phone, each) for each in reports])
     await counted(office, 5)
     async with asyncio.timeout(DEADLINE_SECONDS):
         # A status that comes before the message's document waits for it.

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import itertools
+import uuid
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,12 +14,17 @@ import pytest
 from services.inbox.app.foundation import now
 from services.inbox.model.conversation import Media
 from services.inbox.model.items import Body
+from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.drafts import DRAFTS, DraftStore
 from services.inbox.storage.erasures import ErasureStore
 from services.inbox.storage.media import MediaStore
+from services.inbox.storage.tallies import REFUSALS, TALLIES
 from services.inbox.workflows.erasing import Erasing
 from services.inbox.workflows.expiring import Expiring
 from shared.blobs.store import BlobStore
+from shared.contracts.inbound import InboundType
+from shared.contracts.records import InRecord
+from shared.mongo.parking import MongoParking
 from tests.integration.inbox.conversations.office import Member, Office
 from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS
 from tests.support.files import FORM_TYPE, form, picture
@@ -60,7 +67,12 @@ async def rounds_later(office: Office, **span: float) -> None:
         return now() + timedelta(**span)
 
     erasing = Erasing(
-        ErasureStore(database), MediaStore(database), DraftStore(database), blobs(office), clock
+        ErasureStore(database),
+        MediaStore(database),
+        DraftStore(database),
+        ConversationStore(database),
+        blobs(office),
+        clock,
     )
     await erasing.erase_due()
 
@@ -166,3 +178,39 @@ async def test_an_erased_tenant_has_no_files(office: Office):
     await until_gone(office, file["sha256"])
     catalogue = office.base.database["media"]
     assert await catalogue.count_documents({"tenant": office.tenant.id}) == 0
+
+
+async def left_of(office: Office) -> Counter[str]:
+    """How many documents each collection has of the tenant."""
+    database, tenant = office.base.database, office.tenant.id
+    of_it = {"$or": [{"tenant": tenant}, {"headers": ["ce_tenantid", tenant.encode()]}]}
+    names = set(await database.list_collection_names()) - {"directory", "erasures"}
+    return +Counter({name: await database[name].count_documents(of_it) for name in names})
+
+
+async def test_an_erased_tenant_stays_erased(office: Office):
+    database = office.base.database
+    await office.opened_by(office.ana)
+    await office.tenant.inbox.platform("DELETE", f"/v1/platform/tenants/{office.tenant.id}")
+    # WhatsApp was told that these are safe, before.
+    phone = "5215512345678"
+    text = {"id": f"wamid.{uuid.uuid4().hex}", "from": phone, "type": "text", "text": {"body": "a"}}
+    late = [
+        office.came(InboundType.MESSAGE, phone, text),
+        office.came(InboundType.STATUS, phone, {"id": "wamid.x", "status": "read"}),
+        office.came(InboundType.CHANGE, phone, {}),
+    ]
+    await office.base.publisher.publish(late)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while (await left_of(office))[TALLIES] == 0:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.05)
+    assert set(await left_of(office)) <= {TALLIES, REFUSALS}
+
+    # What was on its way into the database.
+    await office.arrive()
+    record = late[0]
+    parked = InRecord(record.topic.base, 0, 1, record.key, record.value, tuple(record.headers), 0)
+    await MongoParking(database).park("lot", [parked], reason="unreadable")
+    assert {"conversations", "contacts", "messages", "parked"} <= set(await left_of(office))
+    await rounds_later(office, minutes=3)
+    assert await left_of(office) == Counter()
