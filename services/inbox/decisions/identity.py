@@ -166,6 +166,7 @@ def absorbed(kept: Contact, merged: Contact) -> Contact:
         labels=tuple(dict.fromkeys((*kept.labels, *merged.labels))),
         attributes=attributes,
         notes=notes,
+        same_as=tuple(dict.fromkeys((*kept.same_as, merged.id, *merged.same_as))),
         moved_at=max(filter(None, (kept.moved_at, merged.moved_at)), default=None),
         former=_left(kept, *merged.former, *kept.former),
     )

@@ -32,6 +32,7 @@ class ContactCard:
 class Contact:
     """The head of its own log. `merged_into`: another contact turned out to be the same user.
 
+    `same_as` are the contacts that were merged into this one; their chats are this one's.
     `former` are phones and BSUIDs that Meta said were left for others, the last time at `moved_at`.
     """
 
@@ -50,8 +51,14 @@ class Contact:
     attributes: Mapping[str, str] = field(default_factory=dict)
     notes: str | None = None
     merged_into: str | None = None
+    same_as: tuple[str, ...] = ()
     moved_at: datetime | None = None
     former: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Whose chats are this contact's."""
+        return (self.id, *self.same_as)
 
     def snapshot(self) -> ContactSnapshot:
         return ContactSnapshot(

@@ -132,6 +132,7 @@ def contact_document(it: Contact) -> Document:
         "attributes": dict(it.attributes),
         "notes": it.notes,
         "merged_into": it.merged_into,
+        "same_as": list(it.same_as),
         "moved_at": it.moved_at,
         "former": list(it.former),
         "words": words_of_contact(it.name, it.username, _phones(it)),
@@ -160,6 +161,7 @@ def contact_of(head: Head) -> Contact:
         attributes=state.get("attributes") or {},
         notes=state.get("notes"),
         merged_into=state["merged_into"],
+        same_as=tuple(state.get("same_as") or ()),
         moved_at=state.get("moved_at"),
         former=tuple(state.get("former") or ()),
     )

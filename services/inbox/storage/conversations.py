@@ -152,11 +152,11 @@ class ConversationStore:
             # Names and phones, by the beginnings of their words.
             await self._database[CONTACTS].create_index([("tenant", 1), (WORDS, 1)], name=WORDS)
 
-    async def of_contact(
-        self, tenant: str, contact: str, *, deleted: bool = False
+    async def of_contacts(
+        self, tenant: str, contacts: Sequence[str], *, deleted: bool = False
     ) -> list[Conversation]:
-        """All conversations of a contact that are not deleted; or the tombstones alone."""
-        query = {"tenant": tenant, "contact.id": contact, "deleted": deleted}
+        """All conversations of contacts that are not deleted; or the tombstones alone."""
+        query = {"tenant": tenant, "contact.id": {"$in": list(contacts)}, "deleted": deleted}
         with transient_errors():
             docs = await self._collection.find(query, {"outbox": 0}).to_list(None)
         return [_conversation(doc) for doc in docs]
@@ -166,7 +166,7 @@ class ConversationStore:
         with transient_errors():
             docs = await (
                 self._database[CONTACTS]
-                .find({"tenant": tenant, "labels": label}, {"_id": 1})
+                .find({"tenant": tenant, "labels": label, "merged_into": None}, {"_id": 1})
                 .limit(limit)
                 .to_list(None)
             )

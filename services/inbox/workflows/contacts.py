@@ -193,21 +193,24 @@ class ContactResolver:
 
     async def _link(self, tenant: str, one: str, other: str) -> None:
         """Two contacts are one user: both identities lead to the older contact from now on."""
-        heads = await self._log.load([one, other])
-        if one not in heads or other not in heads:
-            # A claim whose contact was never created: the one that exists stays.
-            stays = one if one in heads or other not in heads else other
-            await self._identities.redirect(tenant, other if stays == one else one, stays)
-            return
-        kept, merged = older(contact_of(heads[one]), contact_of(heads[other]))
-        # First: behind the redirection nobody would come again to do it.
-        await self._alter(kept.id, lambda contact: absorbed(contact, merged))
+        for _ in range(ROUNDS):
+            heads = await self._log.load([one, other])
+            if one not in heads or other not in heads:
+                # A claim whose contact was never created: the one that exists stays.
+                stays = one if one in heads or other not in heads else other
+                await self._identities.redirect(tenant, other if stays == one else one, stays)
+                return
+            kept, merged = older(contact_of(heads[one]), contact_of(heads[other]))
+            # First: what agents do to it from here on is done to the one that stays.
+            into = replace(merged, merged_into=kept.id)
+            carried = heads[merged.id].unpublished
+            if into == merged or await self._save([self._change(into, carried)]):
+                break
+        else:
+            raise ContentionError("contacts")
+        await self._alter(kept.id, partial(absorbed, merged=merged))
+        # Last: behind it nobody would come again to do the rest.
         await self._identities.redirect(tenant, merged.id, kept.id)
-        await self._save(
-            [
-                self._change(replace(merged, merged_into=kept.id), heads[merged.id].unpublished),
-            ]
-        )
 
     async def relink(self, tenant: str, relink: Relink) -> tuple[str, ...]:
         """`user_id_update`, `user_changed_number`: the previous identity leads where it did.

@@ -74,11 +74,8 @@ class Labelling:
 
     async def contact(self, viewer: Viewer, contact_id: str) -> Contact:
         """The contact, for who sees a conversation of it, and for supervisors."""
-        await self._seen(viewer, contact_id)
-        head = (await self._contacts.load([contact_id])).get(contact_id)
-        if head is None:
-            raise not_found()
-        return contact_of(head)
+        contact, _ = await self._seen(viewer, contact_id)
+        return contact
 
     async def set_labels(self, viewer: Viewer, contact_id: str, labels: Sequence[str]) -> Contact:
         """Replaces the labels. Refuses with `unknown_label`, `not_found`."""
@@ -106,7 +103,7 @@ class Labelling:
 
     async def conversations(self, viewer: Viewer, contact_id: str) -> list[Conversation]:
         """Those of the contact that the viewer sees, the last active first."""
-        seen = await self._seen(viewer, contact_id)
+        _, seen = await self._seen(viewer, contact_id)
         return sorted(seen, key=_last_active, reverse=True)
 
     async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None:
@@ -137,20 +134,31 @@ class Labelling:
 
     # -- who may
 
-    async def _seen(self, viewer: Viewer, contact_id: str) -> list[Conversation]:
-        held = await self._conversations.of_contact(viewer.tenant, contact_id)
-        seen = [each for each in held if sees(each, viewer)]
-        if not seen and not (viewer.supervises and await self._is_of(viewer.tenant, contact_id)):
-            raise not_found()
-        return seen
+    async def _seen(self, viewer: Viewer, contact_id: str) -> tuple[Contact, list[Conversation]]:
+        """The contact, and those of its chats that the viewer sees.
 
-    async def _is_of(self, tenant: str, contact_id: str) -> bool:
-        """Whether the tenant has it. Its chats may be deleted, and it blocked for ever."""
-        head = (await self._contacts.load([contact_id])).get(contact_id)
-        return head is not None and head.state["tenant"] == tenant
+        Supervisors need none: its chats may be deleted, and it blocked for ever.
+        """
+        contact = await self._contact(contact_id)
+        if contact is None or contact.tenant != viewer.tenant:
+            raise not_found()
+        held = await self._conversations.of_contacts(viewer.tenant, contact.ids)
+        seen = [each for each in held if sees(each, viewer)]
+        if not seen and not viewer.supervises:
+            raise not_found()
+        return contact, seen
+
+    async def _contact(self, contact_id: str) -> Contact | None:
+        """The contact, or the one that it was merged into."""
+        while True:
+            head = (await self._contacts.load([contact_id])).get(contact_id)
+            contact = None if head is None else contact_of(head)
+            if contact is None or contact.merged_into is None:
+                return contact
+            contact_id = contact.merged_into
 
     async def _held(self, viewer: Viewer, contact_id: str) -> None:
-        seen = await self._seen(viewer, contact_id)
+        _, seen = await self._seen(viewer, contact_id)
         if not viewer.supervises and not any(holds(each, viewer) for each in seen):
             raise self._changing.refused(not_holder(seen[0]), viewer.tenant)
 
@@ -166,6 +174,8 @@ class Labelling:
             if head is None or head.state["tenant"] != tenant:
                 raise not_found()
             before = contact_of(head)
+            if before.merged_into is not None:
+                return Step(before)
             after = wish.applied(before, changing.clock())
             if len(after.attributes) > ATTRIBUTES_KEPT:
                 raise invalid("attributes", "too_long")
@@ -190,14 +200,16 @@ class Labelling:
             return Step(replace(after, version=change.version), change)
 
         contact = await self._contacts.change(contact_id, decide)
+        while contact.merged_into is not None:
+            contact = await self._contacts.change(contact.merged_into, decide)
         await self._follow(contact.tenant, contact.id, actor)
         return contact
 
     async def _left_blocked(self, contact: Contact) -> list[tuple[str, Command]]:
         """Meta's way back on numbers where the contact has no chat that follows it, but had."""
         tenant, shown = contact.tenant, contact.snapshot()
-        kept = await self._conversations.of_contact(tenant, contact.id)
-        gone = await self._conversations.of_contact(tenant, contact.id, deleted=True)
+        kept = await self._conversations.of_contacts(tenant, contact.ids)
+        gone = await self._conversations.of_contacts(tenant, contact.ids, deleted=True)
         followed = {each.number_id for each in kept}
         by_number = {each.number_id: each for each in gone if each.number_id not in followed}
         now = self._changing.clock()
@@ -212,20 +224,23 @@ class Labelling:
     async def follow(self, publications: Sequence[Publication]) -> None:
         """Brings the conversations of published contacts to their contact's state.
 
-        Only what an agent did is followed: what webhooks show comes with the messages.
+        Their names and phones come with the messages.
         """
         for publication in publications:
             for entry in publication.entries:
                 for record in entry.events:
-                    actor = _agent_of(record)
+                    actor = _actor_of(record)
                     if actor is not None:
                         await self._follow(record.envelope.tenant, publication.id, actor)
 
     async def _follow(self, tenant: str, contact_id: str, actor: ActorRef) -> None:
         """Idempotent. Each round reads the contact after the conversation, so none ends older."""
-        for conversation in await self._conversations.of_contact(tenant, contact_id):
+        contact = await self._contact(contact_id)
+        if contact is None:
+            return
+        for conversation in await self._conversations.of_contacts(tenant, contact.ids):
             await self._changing.log.change(
-                conversation.id, lambda head: self._followed(head, contact_id, actor)
+                conversation.id, lambda head: self._followed(head, contact.id, actor)
             )
 
     async def _followed(self, head: Head | None, contact_id: str, actor: ActorRef) -> Step[None]:
@@ -301,9 +316,10 @@ def _block_at_meta(was: Conversation, contact: Contact, now: datetime) -> tuple[
     )
 
 
-def _agent_of(record: LogRecord) -> ActorRef | None:
-    """The agent whose doing a contact's event tells of."""
-    if record.envelope.type not in _FOLLOWED or record.value is None:
+def _actor_of(record: LogRecord) -> ActorRef | None:
+    """Who did what a contact's event tells of; None where no chat can differ yet."""
+    envelope = record.envelope
+    if envelope.type not in _FOLLOWED or envelope.sequence == 1 or record.value is None:
         return None
     told = orjson.loads(record.value)["actor"]
-    return ActorRef(ActorKind.AGENT, told["id"]) if told["kind"] == ActorKind.AGENT else None
+    return ActorRef(ActorKind(told["kind"]), told["id"])

@@ -31,11 +31,10 @@ class Readdressing:
         """The conversations of all `contacts`, who are one user, show the first one's address."""
         if not contacts:
             return
-        for contact in contacts:
-            for conversation in await self._conversations.of_contact(tenant, contact):
-                await self._changing.log.change(
-                    conversation.id, lambda head: self._readdressed(head, contacts[0])
-                )
+        for conversation in await self._conversations.of_contacts(tenant, contacts):
+            await self._changing.log.change(
+                conversation.id, lambda head: self._readdressed(head, contacts[0])
+            )
 
     async def _readdressed(self, head: Head | None, contact_id: str) -> Step[None]:
         """Reads the contact after the conversation: a round that read an older one loses."""

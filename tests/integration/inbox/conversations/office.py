@@ -159,13 +159,13 @@ class Office:
             origin="customer",
         )
 
-    def came(self, kind: InboundType, phone: str, item: dict[str, Any]) -> OutRecord:
-        """A record as ingest writes it."""
+    def came(self, kind: InboundType, phone: str, item: dict[str, Any], **known: str) -> OutRecord:
+        """A record as ingest writes it. `known`: what `contacts[]` says beside the name."""
         at = iso(now())
         value = {
             "field": "messages",
             "item": {"timestamp": str(int(now().timestamp())), **item},
-            "contacts": [{"wa_id": phone, "profile": {"name": "Luz"}}],
+            "contacts": [{**(known or {"wa_id": phone}), "profile": {"name": "Luz"}}],
             "number_id": self.plain,
             "received_at": at,
         }
