@@ -30,6 +30,7 @@ from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.channels import Channels
 from services.inbox.workflows.contacts import ContactResolver
 from services.inbox.workflows.intake import Intake
+from services.inbox.workflows.labelling import Labelling
 from services.inbox.workflows.outcomes import Outcomes
 from services.inbox.workflows.readdressing import Readdressing
 from services.inbox.workflows.templates import TemplateBook
@@ -104,9 +105,11 @@ class Conversations:
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
         self.accounts = Accounts(AccountNewsStore(database), view, self.identities, publisher)
         self.accounting = Accounting(TallyStore(database), faults)
-        readdressing = Readdressing(
-            Changing(self.log, self.names, ids, clock), self.contacts, ConversationStore(database)
-        )
+        changing = Changing(self.log, self.names, ids, clock)
+        store = ConversationStore(database)
+        readdressing = Readdressing(changing, self.contacts, store)
+        self.labelling = Labelling(changing, self.contacts, store)
+        self.contacts.options.settle = self.labelling.follow
         self.intake = self.intake_type(
             conversations=self.log,
             contacts=self.contacts,
@@ -133,6 +136,7 @@ class Conversations:
 
     async def _settle(self, publications: Sequence[Publication]) -> None:
         await self.intake.settle(publications)
+        await self.labelling.greet(publications)
 
     async def _follow(self, changes: Sequence[Recorded]) -> None:
         await self.templates.on_changes(changes)

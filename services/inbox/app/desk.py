@@ -64,10 +64,7 @@ from shared.mongo.headlog import HeadLog
 
 
 class Desk:
-    """Reading, acting, sending and labelling, on the logs of conversations and contacts.
-
-    What follows a contact's change in its conversations becomes part of the contacts' publication.
-    """
+    """Reading, acting, sending and labelling."""
 
     def __init__(
         self,
@@ -76,7 +73,7 @@ class Desk:
         publisher: Publisher,
         *,
         conversations: HeadLog,
-        contacts: HeadLog,
+        labelling: Labelling,
         catalogue_log: HeadLog,
         trail: AuditStore,
         templates: TemplateBook,
@@ -107,8 +104,7 @@ class Desk:
             PresenceStore(database),
             grace=lambda tenant: timedelta(seconds=names.policy(tenant).presence_grace_seconds),
         )
-        self.labelling = Labelling(changing, contacts, self.store)
-        self.releasing = Releasing(changing, self.store, self.labelling)
+        self.releasing = Releasing(changing, self.store, labelling)
         self.prepare: tuple[Callable[[], Awaitable[None]], ...] = (
             self.store.ensure_indexes,
             threads.ensure_indexes,
@@ -119,14 +115,13 @@ class Desk:
             self.blocked.ensure_indexes,
             self.holders.presence.ensure_indexes,
         )
-        contacts.options.settle = self.labelling.follow
         self.routers: tuple[APIRouter, ...] = (
-            bulk_router(BulkDesk(self.reading, self.actions, notes, self.labelling), names),
+            bulk_router(BulkDesk(self.reading, self.actions, notes, labelling), names),
             conversations_router(
                 self.reading, Counting(CountStore(database), clock), self.actions, names
             ),
             messages_router(self.reading, self.sending, names),
-            contacts_router(self.labelling, self.blocked, names),
+            contacts_router(labelling, self.blocked, names),
             episodes_router(self.reading, names),
             search_router(Searching(self.search, sights, self.reading), names),
             mentions_router(Mentions(self.mentions, sights, clock), names),
@@ -151,7 +146,7 @@ def build_desk(
         base.directory,
         base.publisher,
         conversations=conversations.log,
-        contacts=conversations.contacts,
+        labelling=conversations.labelling,
         catalogue_log=catalogue_log,
         trail=AuditStore(base.database, kept=base.settings.audit_retention),
         templates=conversations.templates,

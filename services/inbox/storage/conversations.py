@@ -172,6 +172,17 @@ class ConversationStore:
             )
         return [doc["_id"] for doc in docs]
 
+    async def marked_contacts(self, contacts: Sequence[str]) -> list[tuple[str, str]]:
+        """Those that are blocked or have labels: (tenant, id)."""
+        marks = [{"blocked": True}, {"labels.0": {"$exists": True}}]
+        with transient_errors():
+            docs = await (
+                self._database[CONTACTS]
+                .find({"_id": {"$in": list(contacts)}, "$or": marks}, {"tenant": 1})
+                .to_list(None)
+            )
+        return [(doc["tenant"], doc["_id"]) for doc in docs]
+
     async def has_active(self, tenant: str, number: str) -> bool:
         """Whether a number has a conversation that is not closed."""
         with transient_errors():

@@ -22,7 +22,7 @@ from services.inbox.decisions.views import iso, label_view
 from services.inbox.model.contact import ATTRIBUTES_KEPT, Contact, ContactCard
 from services.inbox.model.conversation import Conversation
 from services.inbox.model.errors import RefusedError, invalid, not_found
-from services.inbox.model.events import ActorRef, Command
+from services.inbox.model.events import SYSTEM, ActorRef, Command
 from services.inbox.storage.contacts import contact_change, contact_of
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.workflows.changing import Changing, conversation_at
@@ -233,6 +233,21 @@ class Labelling:
                     if actor is not None:
                         await self._follow(record.envelope.tenant, publication.id, actor)
 
+    async def greet(self, publications: Sequence[Publication]) -> None:
+        """Brings new conversations to what was decided of their contact while they were made.
+
+        Part of their publication, as `follow` is of the contact's: whichever is later sees both.
+        """
+        made = {
+            _contact_of(entry.events[0])
+            for publication in publications
+            for entry in publication.entries
+            if entry.version == 1
+        }
+        if made:
+            for tenant, contact in await self._conversations.marked_contacts([*made]):
+                await self._follow(tenant, contact, SYSTEM)
+
     async def _follow(self, tenant: str, contact_id: str, actor: ActorRef) -> None:
         """Idempotent. Each round reads the contact after the conversation, so none ends older."""
         contact = await self._contact(contact_id)
@@ -314,6 +329,12 @@ def _block_at_meta(was: Conversation, contact: Contact, now: datetime) -> tuple[
             },
         ),
     )
+
+
+def _contact_of(record: LogRecord) -> str:
+    """The contact of a conversation's event."""
+    contact: str = orjson.loads(record.value or b"")["conversation"]["contact"]["id"]
+    return contact
 
 
 def _actor_of(record: LogRecord) -> ActorRef | None:

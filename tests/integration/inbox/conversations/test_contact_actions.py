@@ -2,16 +2,21 @@
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.inbox.app.foundation import now
+from services.inbox.decisions.lifecycle import Viewer
 from services.inbox.storage.contacts import CONTACTS
+from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.names import DirectoryNames
+from services.inbox.workflows.changing import Changing
+from services.inbox.workflows.labelling import Labelling
 from shared.contracts.commands import BlockContact
 from shared.contracts.events import ContactEvent
 from shared.contracts.topics import CONTACT_EVENTS, OUTBOUND
-from shared.contracts.views import Contact
+from shared.contracts.views import Contact, Role
 from shared.mongo.headlog import HeadLog
 from tests.integration.inbox.conversations.office import Office, days_ago
 from tests.integration.inbox.topic_reader import TopicReader
@@ -205,32 +210,30 @@ async def test_contact_that_was_committed_alone_is_followed_by_the_sweeper(share
     assert json.loads(log.raw)["items"][0]["data"]["reason"] == "blocked"
 
 
-def _labelling(office: Office, contacts: HeadLog) -> Any:
-    from services.inbox.app.desk import Desk
-    from services.inbox.app.foundation import now
-    from services.inbox.storage.audit import AuditStore
-    from services.inbox.storage.catalogue import CATALOGUE
-    from services.inbox.storage.templates import TemplateStore
-    from services.inbox.workflows.templates import TemplateBook
+async def test_a_chat_that_began_beside_the_block_is_closed_by_its_publication(
+    shared_office: Office,
+):
+    office = shared_office
+    known = await office.contact()
+    label = await _label(office, "beside")
+    await office.sue("PUT", f"/contacts/{known.id}/labels", {"labels": [label]})
+    assert (await office.sue("POST", f"/contacts/{known.id}/block")).status == 200
+    # Written by a pod that had looked at the contact before, and did not come to publishing.
+    conversation = await office.arrive(contact=known, publish=False)
 
+    async with asyncio.timeout(20):
+        while (await office.sue.get(conversation))["status"] != "closed":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    shown = await office.sue.get(conversation)
+    assert shown["contact"]["blocked"] is True
+    assert [each["name"] for each in shown["labels"]] == ["beside"]
+
+
+def _labelling(office: Office, contacts: HeadLog) -> Labelling:
     base = office.base
-    desk = Desk(
-        base.database,
-        base.directory,
-        base.publisher,
-        conversations=office.log(),
-        contacts=contacts,
-        catalogue_log=office.log(CATALOGUE),
-        trail=AuditStore(base.database, kept=timedelta(days=1)),
-        templates=TemplateBook(TemplateStore(base.database), base.view, base.publisher, now),
-        ids=base.ids,
-        clock=now,
-    )
-    return desk.labelling
+    changing = Changing(office.log(), DirectoryNames(base.view), base.ids, now)
+    return Labelling(changing, contacts, ConversationStore(base.database))
 
 
-def _viewer(office: Office) -> Any:
-    from services.inbox.decisions.lifecycle import Viewer
-    from shared.contracts.views import Role
-
+def _viewer(office: Office) -> Viewer:
     return Viewer(office.ana.id, office.tenant.id, Role.AGENT, frozenset({office.sales}))
