@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, model_validator
 
 from services.inbox.api.bodies import Body, EntityId, require_one
-from services.inbox.api.conversations import Note, as_json
+from services.inbox.api.conversations import KnownEpoch, Note, as_json
 from services.inbox.api.notes import Until
 from services.inbox.api.problems import CODES, responses
 from services.inbox.api.security import AnyPerson, IdempotencyKey
@@ -24,7 +24,10 @@ from shared.contracts.views import Priority
 
 
 class _Bulk(Body):
+    """`epochs`: the assignments that the caller knows of, by id; a stale one is refused."""
+
     ids: Annotated[list[EntityId], Field(min_length=1, max_length=100)]
+    epochs: Annotated[dict[EntityId, KnownEpoch], Field(max_length=100)] = {}
 
 
 class BulkAction(_Bulk):
@@ -165,7 +168,7 @@ def bulk_router(desk: Desk, names: Names) -> APIRouter:
         person: AnyPerson, body: BulkBody, key: IdempotencyKey = None
     ) -> Response:
         """Each is answered as its own call would be; the whole is 200."""
-        outcomes = await on_each(viewer_of(person), body.ids, key, desk.act(body))
+        outcomes = await on_each(viewer_of(person), body.ids, body.epochs, key, desk.act(body))
         return as_json({"items": [shown(each) for each in outcomes]})
 
     return routes

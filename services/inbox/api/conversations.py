@@ -24,7 +24,8 @@ from shared.contracts import views
 from shared.contracts.views import Priority, Status
 
 PathId = Annotated[str, Path(max_length=200)]
-Epoch = Annotated[int | None, Field(ge=0, le=2**62, strict=True)]
+KnownEpoch = Annotated[int, Field(ge=0, le=2**62, strict=True)]
+Epoch = KnownEpoch | None
 Q = Annotated[str | None, Query(max_length=100)]
 FilterId = Annotated[str | None, Query(max_length=64)]
 

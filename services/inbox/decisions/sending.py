@@ -151,6 +151,7 @@ def resend(draft: Draft, message: Message, actor: ActorRef, quoted: Message | No
     event = draft.emit(
         EventType.MESSAGE_STATUS, after, actor=actor, message=again, commands=(command,)
     )
+    _note(draft, "resent", message, actor)
     return event.message or again
 
 
@@ -165,7 +166,18 @@ def discard(draft: Draft, message: Message, actor: ActorRef) -> Message:
     )
     after = _settled(draft.conversation, gone)
     event = draft.emit(EventType.MESSAGE_STATUS, after, actor=actor, message=gone)
+    _note(draft, "discarded", message, actor)
     return event.message or gone
+
+
+def _note(draft: Draft, kind: str, message: Message, actor: ActorRef) -> None:
+    """A line of the internal log: an event of a message tells nobody's name."""
+    draft.emit(
+        EventType.CONVERSATION_UPDATED,
+        draft.conversation,
+        actor=actor,
+        details={"kind": kind, "message_id": message.id},
+    )
 
 
 def is_discarded(message: Message) -> bool:

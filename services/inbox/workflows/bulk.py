@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.inbox.decisions.lifecycle import Viewer
@@ -25,7 +25,9 @@ class Outcome:
     refused: RefusedError | None = None
 
 
-async def on_each(viewer: Viewer, ids: Sequence[str], key: str | None, act: Act) -> list[Outcome]:
+async def on_each(
+    viewer: Viewer, ids: Sequence[str], epochs: Mapping[str, int], key: str | None, act: Act
+) -> list[Outcome]:
     """Acts on each conversation, eight at a time, in no order; one's failure stops no other.
 
     With a key each call has it, so that the whole can be asked for again.
@@ -35,7 +37,7 @@ async def on_each(viewer: Viewer, ids: Sequence[str], key: str | None, act: Act)
     async def one(conversation_id: str) -> Outcome:
         async with turns:
             try:
-                found = await act(Call(viewer, conversation_id, key=key))
+                found = await act(Call(viewer, conversation_id, epochs.get(conversation_id), key))
             except RefusedError as refused:
                 return Outcome(conversation_id, refused=refused)
             except TransientError:

@@ -307,6 +307,7 @@ def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:
         EventType.CONVERSATION_UPDATED,
         replace(was, contact=shown),
         actor=actor,
+        details={"kind": "blocked" if contact.blocked else "unblocked"},
         commands=_block_at_meta(was, contact, draft.now),
     )
     if contact.blocked:

@@ -122,6 +122,10 @@ async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_offic
         shown = await office.sue.get(conversation)
         assert (shown["status"], shown["contact"]["blocked"]) == ("closed", False)
 
+    log = await office.sue("GET", f"/conversations/{waiting}/activities?limit=3")
+    told = [(each["data"].get("kind"), each["data"].get("reason")) for each in log.body["items"]]
+    assert told == [("unblocked", None), (None, "blocked"), ("blocked", None)]
+    assert {each["actor"]["name"] for each in log.body["items"]} == {"ana"}
     # Meta's rule: only who wrote in the last 24 hours can be blocked there.
     assert [each.blocked for each in await _block_commands(office, held, 2)] == [True, False]
     assert [each.blocked for each in await _block_commands(office, waiting, 1)] == [False]

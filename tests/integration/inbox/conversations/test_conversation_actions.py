@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from services.inbox.app.foundation import now
 from services.inbox.decisions.lifecycle import Trigger
+from services.inbox.model.conversation import Stamp
+from services.inbox.model.items import Body, EditFact, Fact, RevokeFact
 from tests.integration.inbox.conversations.office import Office
 
 # Who: ana (holder, where there is one), bea (same team), carl (another team), sue (supervisor).
@@ -291,6 +294,11 @@ async def test_deleted_is_gone_and_its_messages_are_erased(shared_office: Office
     office = shared_office
     conversation = await office.opened_by(office.ana)
     assert (await office.ana.send(conversation, text="secret")).status == 202
+    thread = await office.ana("GET", f"/conversations/{conversation}/messages")
+    written = thread.body["items"][-1]
+    stamp = Stamp(now(), written["wamid"])
+    for fact in (EditFact(Body("text", "secret", None, {}), stamp), RevokeFact(stamp)):
+        await office.fold(conversation, [Fact(uuid.uuid4().hex, (written["id"],), fact)])
     assert (await office.ana("DELETE", f"/conversations/{conversation}")).status == 204
     for answer in (
         await office.ana("GET", f"/conversations/{conversation}"),
@@ -303,6 +311,7 @@ async def test_deleted_is_gone_and_its_messages_are_erased(shared_office: Office
         messages = office.base.database["messages"].find({"conversation": conversation})
         return [doc.get("text") async for doc in messages]
 
+    stub = {"_id": written["id"]}
     async with asyncio.timeout(20):
         while any(await texts()):  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.02)
@@ -311,6 +320,9 @@ async def test_deleted_is_gone_and_its_messages_are_erased(shared_office: Office
         while (deletion := await audit.find_one(query)) is None:  # noqa: ASYNC110 - the same
             await asyncio.sleep(0.02)
     assert deletion["actor"] == {"kind": "agent", "id": office.ana.id}
+    told = str(await office.base.database["messages"].find_one(stub))
+    assert "Luz" not in told
+    assert written["wamid"] not in told
 
 
 async def test_reading_lowers_unread_once_and_asks_for_the_ticks(shared_office: Office):

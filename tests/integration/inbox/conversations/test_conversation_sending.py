@@ -279,6 +279,7 @@ async def test_resend_queues_once_more(shared_office: Office, outcome: MessageSt
     await office.outcome(conversation, message, MessageStatus.UNKNOWN)
     thread = await office.ana("GET", f"/conversations/{conversation}/messages")
     assert thread.body["items"][0]["status"] == "queued"
+    assert await _logged(office, conversation) == ("resent", message, office.ana.id)
 
 
 async def test_discard_ends_a_message(shared_office: Office):
@@ -291,6 +292,14 @@ async def test_discard_ends_a_message(shared_office: Office):
     assert (again.status, again.body) == (200, first.body)
     shown = await office.ana.get(conversation)
     assert shown["last_message"]["status"] == "failed"
+    assert await _logged(office, conversation) == ("discarded", message, office.ana.id)
+
+
+async def _logged(office: Office, conversation: str) -> tuple[str, str, str]:
+    """The last line of the internal log."""
+    log = await office.ana("GET", f"/conversations/{conversation}/activities?limit=1")
+    (line,) = log.body["items"]
+    return line["data"]["kind"], line["data"]["message_id"], line["actor"]["id"]
 
 
 @pytest.mark.parametrize("what", ["resend", "discard"])
