@@ -52,7 +52,7 @@ class InboxClient:
                 query["cursor"] = cursor
             page = await self._get(query)
             try:
-                changes = [_listed(item) for item in page["items"]]
+                changes = [listed(item) for item in page["items"]]
                 cursor = page["next_cursor"]
             except (KeyError, TypeError, ValueError) as bad:
                 raise InboxUnavailableError("the list has another shape") from bad
@@ -144,7 +144,8 @@ def _record(tenant: str, kind: DecisionType, payload: bytes, what: str, attempt:
     return OutRecord(ROUTING_DECISIONS, conversation.encode(), payload, envelope.headers())
 
 
-def _listed(item: Mapping[str, Any]) -> Change:
+def listed(item: Mapping[str, Any]) -> Change:
+    """The conversation's state as inbox lists it. Raises KeyError, TypeError, ValueError."""
     since = item["waiting_since"]
     return Change(
         tenant=item["tenant"],
@@ -156,9 +157,14 @@ def _listed(item: Mapping[str, Any]) -> Change:
         assignee=_id(item["assignee"]),
         team=_id(item["team"]),
         waiting_since=None if since is None else parse_timestamp(since),
-        held=bool(item["held_by_agent"]),
+        held=is_held(item),
         listed=True,
     )
+
+
+def is_held(conversation: Mapping[str, Any]) -> bool:
+    """Whether a conversation of an event or of inbox's list is parked by hand or snoozed."""
+    return bool(conversation.get("held_by_agent") or conversation.get("snoozed_until"))
 
 
 def _id(value: Any) -> str | None:

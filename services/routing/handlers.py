@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from services.routing.gateways import is_held
 from services.routing.model import Availability, Change, Presence
 from services.routing.workflows.project import Projector
 from shared.contracts.envelope import Envelope, parse_timestamp, read_envelope
@@ -15,7 +16,7 @@ from shared.contracts.errors import PermanentError
 from shared.contracts.events import EventType
 from shared.contracts.records import InRecord
 from shared.contracts.topics import AGENT_EVENTS, CONVERSATION_EVENTS
-from shared.contracts.views import ActorKind, Status
+from shared.contracts.views import Status
 from shared.kafka.failure import Rejected, rejected_by
 from shared.kafka.subscribe import ConsumerRuntime, create_broker, subscribe
 from shared.observability.metrics import Metrics
@@ -82,15 +83,6 @@ def to_change(envelope: Envelope, value: bytes | None) -> Change:
         data: dict[str, Any] = orjson.loads(value)
         now, before = data["conversation"], data["before"]
         since = now["waiting_since"]
-        held = None
-        if envelope.type == EventType.CONVERSATION_HELD:
-            # What an agent takes from a bot waits for everybody.
-            by_hand = data["actor"]["kind"] == ActorKind.AGENT
-            held = by_hand and before["status"] == Status.OPEN
-        elif envelope.type == EventType.MESSAGE_RECEIVED:
-            held = False
-        elif envelope.type == EventType.CONVERSATION_UPDATED:
-            held = _snoozed(data)
         return Change(
             tenant=envelope.tenant,
             id=now["id"],
@@ -101,19 +93,11 @@ def to_change(envelope: Envelope, value: bytes | None) -> Change:
             assignee=now["assignee"]["id"] if now["assignee"] else None,
             team=now["team"]["id"] if now["team"] else None,
             waiting_since=None if since is None else parse_timestamp(since),
-            held=held,
+            held=is_held(now),
             previous=before["assignee"],
         )
     except (ValueError, KeyError, TypeError) as bad:
         raise PermanentError("bad_payload", type(bad).__name__) from bad
-
-
-def _snoozed(data: Mapping[str, Any]) -> bool | None:
-    """A chat that sleeps waits for its time, as one that is parked by hand."""
-    activity = data.get("activity")
-    if not activity:
-        return None
-    return {"snoozed": True, "woken": False}.get(activity["data"].get("kind", ""))
 
 
 def _deleted(envelope: Envelope) -> Change:

@@ -43,7 +43,7 @@ class Exclusion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A conversation On Hold. `held`: an agent parked it by hand; `last_agent`: for sticky."""
+    """A conversation On Hold. `held`: parked by hand or snoozed; `last_agent`: for sticky."""
 
     id: str
     episode: int
@@ -138,8 +138,8 @@ Decision = Assign | Park
 class Change:
     """A conversation's state after one of its events, or as inbox lists it.
 
-    `held` None: the event does not say, so it stays as it was while the epoch is the same.
-    `previous` is who held it before the event. `listed`: from inbox's list, not from an event.
+    `held`: parked by hand or snoozed. `previous` is who held it before the event. `listed`: from
+    inbox's list, not from an event.
     """
 
     tenant: str
@@ -151,7 +151,7 @@ class Change:
     assignee: str | None
     team: str | None
     waiting_since: datetime | None
-    held: bool | None = None
+    held: bool = False
     previous: str | None = None
     listed: bool = False
 

@@ -88,7 +88,11 @@ class LastMessage(Payload):
 
 
 class Conversation(Payload):
-    """A conversation's full state. `version` is that of its last event."""
+    """A conversation's full state. `version` is that of its last event.
+
+    `held_by_agent`: parked by hand, until the customer writes or somebody takes it. Routing gives
+    neither that nor what is snoozed to anybody.
+    """
 
     id: str
     version: int
@@ -108,6 +112,7 @@ class Conversation(Payload):
     window_closes_at: Time | None
     updated_at: Time
     priority: Priority = Priority.NORMAL
+    held_by_agent: bool = False
     snoozed_until: Time | None = None
 
 

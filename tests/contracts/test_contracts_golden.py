@@ -27,7 +27,7 @@ LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\dT.*")
 # Section 6 of the design, word for word.
 CONVERSATION = """id, version, status, episode, epoch, assignee, team, number, contact, labels,
     unread, last_message, opened_at, closed_at, waiting_since, window_closes_at, updated_at,
-    priority, snoozed_until"""
+    priority, held_by_agent, snoozed_until"""
 CONVERSATION_PARTS = {
     "assignee": "id, name",
     "team": "id, name",

@@ -45,6 +45,25 @@ ROWS: Final = {
 }
 
 
+def nothing() -> dict[str, Any]:
+    """A conversation that nothing has happened in."""
+    return {
+        "status": "closed",
+        "episode": 0,
+        "epoch": 0,
+        "assignee": None,
+        "team": None,
+        "unread": 0,
+        "seq": 0,
+        "version": 0,
+        "window": None,
+        "deleted": False,
+        "held": set(),
+        "blocked": False,
+        "parked": False,
+    }
+
+
 def in_queue(state: dict[str, Any], person: str) -> bool:
     return person in SUPERVISE or state["team"] in {None, *PEOPLE[person][1]}
 

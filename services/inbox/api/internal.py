@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
@@ -11,8 +11,7 @@ from services.inbox.api.bodies import Body, Cursor
 from services.inbox.api.conversations import as_json
 from services.inbox.api.problems import responses
 from services.inbox.api.security import require_internal
-from services.inbox.decisions.views import iso
-from services.inbox.model.conversation import Conversation
+from services.inbox.decisions.views import active_view
 from services.inbox.model.errors import invalid
 from services.inbox.storage.conversations import ConversationStore
 from shared.contracts.base import Time
@@ -20,10 +19,7 @@ from shared.contracts.views import Status
 
 
 class ActiveConversation(Body):
-    """A conversation that is not closed, as its last event left it.
-
-    `held_by_agent`: parked by hand, or snoozed: routing leaves it alone.
-    """
+    """A conversation that is not closed, as its last event left it."""
 
     id: str
     tenant: str
@@ -36,6 +32,7 @@ class ActiveConversation(Body):
     number: str
     waiting_since: Time | None
     held_by_agent: bool
+    snoozed_until: Time | None
 
 
 class ActiveConversations(Body):
@@ -62,28 +59,12 @@ def internal_router(conversations: ConversationStore) -> APIRouter:
         page = await conversations.active(tenant, after=after, limit=limit)
         return as_json(
             {
-                "items": [_shown(each) for each in page.items],
+                "items": [active_view(each) for each in page.items],
                 "next_cursor": None if page.after is None else _encode(page.after),
             }
         )
 
     return routes
-
-
-def _shown(it: Conversation) -> dict[str, Any]:
-    return {
-        "id": it.id,
-        "tenant": it.tenant,
-        "version": it.version,
-        "status": it.status.value,
-        "episode": it.episode,
-        "epoch": it.epoch,
-        "assignee": it.assignee,
-        "team": it.team,
-        "number": it.number_id,
-        "waiting_since": None if it.waiting_since is None else iso(it.waiting_since),
-        "held_by_agent": it.held_by_agent or it.snoozed_until is not None,
-    }
 
 
 def _encode(position: tuple[str, str]) -> str:

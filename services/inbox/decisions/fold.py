@@ -300,7 +300,7 @@ def _by_the_contact(fact: MessageFact, message: Message, conversation: Conversat
 
 
 def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:
-    """Applies iff on hold, same episode and epoch, and the agent has room: the design's rule."""
+    """Applies iff on hold and not put aside, same episode and epoch, and the agent has room."""
     decision = item.decision
     now = draft.conversation
     agent = decision.agent_id
@@ -308,6 +308,7 @@ def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:
         agent is None
         or now.deleted
         or now.status is not Status.ON_HOLD
+        or now.put_aside
         or (now.episode, now.epoch) != (decision.episode, decision.epoch)
         or around.free_slots.get(agent, 0) < 1
     ):

@@ -82,6 +82,25 @@ def conversation_view(it: Conversation, names: Names) -> View:
         "window_closes_at": _iso(it.window_closes_at),
         "updated_at": iso(it.updated_at),
         "priority": it.priority.value,
+        "held_by_agent": it.held_by_agent,
+        "snoozed_until": _iso(it.snoozed_until),
+    }
+
+
+def active_view(it: Conversation) -> View:
+    """What routing rebuilds from: ids only."""
+    return {
+        "id": it.id,
+        "tenant": it.tenant,
+        "version": it.version,
+        "status": it.status.value,
+        "episode": it.episode,
+        "epoch": it.epoch,
+        "assignee": it.assignee,
+        "team": it.team,
+        "number": it.number_id,
+        "waiting_since": _iso(it.waiting_since),
+        "held_by_agent": it.held_by_agent,
         "snoozed_until": _iso(it.snoozed_until),
     }
 

@@ -120,6 +120,11 @@ class Conversation:
     due_at: datetime | None = None
     """No timer of it is due before; see `decisions.timers`."""
 
+    @property
+    def put_aside(self) -> bool:
+        """Parked by hand, or asleep: routing gives it to nobody."""
+        return self.held_by_agent or self.snoozed_until is not None
+
 
 @value
 class Media:

@@ -239,7 +239,7 @@ def _change(change: Change) -> tuple[Argument, ...]:
         change.assignee or "",
         change.team or NO_TEAM,
         _ms(since) if since is not None else 0,
-        "" if change.held is None else str(int(change.held)),
+        str(int(change.held)),
         change.previous or "",
         str(int(change.listed)),
     )

@@ -9,6 +9,8 @@ from services.routing.storage.scripts import Scripts
 from services.routing.storage.tenant import TenantStore
 from shared.redis.client import RedisClient
 from shared.redis.settings import RedisSettings
+from tests.integration.routing.inbox_model import InboxModel
+from tests.integration.routing.world import World, Worlds
 from tests.support.redis_server import RedisServer
 
 
@@ -46,6 +48,11 @@ async def store(stores: Callable[[str], TenantStore]) -> TenantStore:
     store = stores("acme")
     await store.finish_rebuild("t", await store.begin_rebuild("t", stop=True))
     return store
+
+
+@pytest.fixture
+def world(store: TenantStore) -> Worlds:
+    return lambda capacity, policy=None: World(store, InboxModel(capacity), policy)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class Chat:
     team: str | None = None
     waiting_since: datetime | None = None
     held: bool = False
+    snoozed_until: datetime | None = None
 
 
 @dataclass
@@ -62,8 +63,18 @@ class InboxModel:
             chat.status, chat.team, chat.assignee = Status.ON_HOLD, team, None
             chat.episode, chat.epoch = chat.episode + 1, chat.epoch + 1
             chat.waiting_since = START + timedelta(seconds=len(self.events))
-        chat.held = False
+        chat.held, chat.snoozed_until = False, None
         self._emit(chat, EventType.MESSAGE_RECEIVED, before)
+
+    def phone_answers(self, id_: str) -> None:
+        chat = self.chats[id_]
+        self._emit(chat, EventType.MESSAGE_RECEIVED, self._before(chat))
+
+    def snooze(self, id_: str) -> None:
+        self._sleeps(id_, START + timedelta(days=1))
+
+    def wake(self, id_: str) -> None:
+        self._sleeps(id_, None)
 
     def accept(self, id_: str, agent: str, by: By = By.ACCEPT) -> None:
         chat = self.chats[id_]
@@ -96,12 +107,14 @@ class InboxModel:
         self._emit(chat, EventType.CONVERSATION_TRANSFERRED, before)
 
     def decided(self, record: dict[str, Any]) -> bool:
-        """Take a decision iff on_hold, same episode and epoch, and fewer chats than capacity."""
+        """Take a decision iff on_hold and not put aside, same episode and epoch, and room."""
         chat, agent = self.chats[record["conversation_id"]], record["agent_id"]
         if record["kind"] == "park":
             return False
         fits = (
             chat.status is Status.ON_HOLD
+            and not chat.held
+            and chat.snoozed_until is None
             and (chat.episode, chat.epoch) == (record["episode"], record["epoch"])
             and (not self.counted or self.load(agent) < self.capacity[agent])
         )
@@ -137,6 +150,9 @@ class InboxModel:
                 if chat.waiting_since is None
                 else timestamp(chat.waiting_since),
                 "held_by_agent": chat.held,
+                "snoozed_until": None
+                if chat.snoozed_until is None
+                else timestamp(chat.snoozed_until),
             }
             for chat in sorted(self.chats.values(), key=lambda chat: chat.id)
             if chat.status is not Status.CLOSED
@@ -144,7 +160,14 @@ class InboxModel:
 
     def _turn(self, chat: Chat, status: Status, assignee: str | None) -> None:
         chat.status, chat.assignee, chat.held = status, assignee, False
+        chat.snoozed_until = None
         chat.epoch += 1
+
+    def _sleeps(self, id_: str, until: datetime | None) -> None:
+        chat = self.chats[id_]
+        before = self._before(chat)
+        chat.snoozed_until = until
+        self._emit(chat, EventType.CONVERSATION_UPDATED, before)
 
     def _before(self, chat: Chat) -> Before:
         return Before(
@@ -172,6 +195,8 @@ class InboxModel:
             waiting_since=chat.waiting_since,
             window_closes_at=None,
             updated_at=now,
+            held_by_agent=chat.held,
+            snoozed_until=chat.snoozed_until,
         )
         if kind is EventType.MESSAGE_RECEIVED:
             payload: MessageEvent | ConversationEvent = MessageEvent(

@@ -147,6 +147,16 @@ async def test_reservation_outlives_a_customers_message(store: TenantStore) -> N
     assert await queue_of(store) == []
 
 
+async def test_regression_reservation_ends_when_the_chat_is_put_aside(store: TenantStore) -> None:
+    await store.apply([on_hold("c1"), on_hold("c2", waiting_since=at(1))])
+    await reserve(store, wait("c1"))
+    await store.apply([on_hold("c1", version=2, held=True)])
+    assert await load(store) == 0
+    assert await queue_of(store, NOW + SPAN) == ["c2"]
+    snapshot = await store.snapshot((), NOW)
+    assert (snapshot.reserved, snapshot.unsent, snapshot.held_unrecorded) == (0, 0, 1)
+
+
 async def test_reservation_expires_and_the_place_in_the_queue_comes_back(
     store: TenantStore,
 ) -> None:
@@ -174,7 +184,7 @@ async def test_record_is_repeated_until_it_is_on_the_topic(store: TenantStore) -
 
 async def test_held_by_hand_waits_for_the_customer(store: TenantStore) -> None:
     await store.apply([on_hold(version=4, epoch=3, held=True)])
-    await store.apply([on_hold(version=5, epoch=3)])
+    await store.apply([on_hold(version=5, epoch=3, held=True)])
     assert await queue_of(store) == []
     assert [head.waiting.held for head in await store.held_unrecorded(9)] == [True]
     assert await reserve(store, wait(epoch=3)) is Refusal.CHANGED

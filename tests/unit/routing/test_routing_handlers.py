@@ -11,6 +11,17 @@ from shared.contracts.errors import PermanentError
 from shared.contracts.views import Status
 
 TIME = "2026-06-01T12:00:00.000Z"
+CONVERSATION = {
+    "id": "c",
+    "version": 4,
+    "status": "on_hold",
+    "episode": 2,
+    "epoch": 3,
+    "assignee": None,
+    "team": {"id": "sales", "name": "Ventas"},
+    "waiting_since": TIME,
+    "later": "a member of a newer version",
+}
 
 
 def envelope(kind: str, sequence: int | None = 4) -> Envelope:
@@ -18,20 +29,9 @@ def envelope(kind: str, sequence: int | None = 4) -> Envelope:
 
 
 def payload(**over: Any) -> bytes:
-    conversation = {
-        "id": "c",
-        "version": 4,
-        "status": "on_hold",
-        "episode": 2,
-        "epoch": 3,
-        "assignee": None,
-        "team": {"id": "sales", "name": "Ventas"},
-        "waiting_since": TIME,
-        "later": "a member of a newer version",
-    }
     before = {"status": "open", "assignee": "ana", "team": "sales"}
     actor = {"kind": "agent", "id": "ana"}
-    return orjson.dumps({"conversation": conversation, "before": before, "actor": actor} | over)
+    return orjson.dumps({"conversation": CONVERSATION, "before": before, "actor": actor} | over)
 
 
 def test_change_is_the_state_after_the_event() -> None:
@@ -43,31 +43,18 @@ def test_change_is_the_state_after_the_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "actor", "held"),
+    ("members", "held"),
     [
-        pytest.param("conversation.held", "agent", True, id="by hand"),
-        pytest.param("conversation.held", "system", False, id="by the system"),
-        pytest.param("message.received", "customer", False, id="the customer writes"),
-        pytest.param("conversation.labelled", "agent", None, id="says nothing of it"),
+        pytest.param({"held_by_agent": True, "snoozed_until": None}, True, id="parked by hand"),
+        pytest.param({"held_by_agent": False, "snoozed_until": TIME}, True, id="asleep"),
+        pytest.param({"held_by_agent": True, "snoozed_until": TIME}, True, id="both"),
+        pytest.param({"held_by_agent": False, "snoozed_until": None}, False, id="neither"),
+        pytest.param({}, False, id="an event of before the members"),
     ],
 )
-def test_held_by_hand(kind: str, actor: str, held: bool | None) -> None:
-    assert to_change(envelope(kind), payload(actor={"kind": actor})).held is held
-
-
-@pytest.mark.parametrize(
-    ("kind", "held"), [("snoozed", True), ("woken", False), ("priority", None), (None, None)]
-)
-def test_regression_snoozed_chat_is_parked_until_it_wakes(
-    kind: str | None, held: bool | None
-) -> None:
-    activity = None if kind is None else {"data": {"kind": kind}}
-    assert to_change(envelope("conversation.updated"), payload(activity=activity)).held is held
-
-
-def test_regression_chat_that_an_agent_took_from_the_bot_is_not_parked() -> None:
-    before = {"status": "bot", "assignee": None, "team": "sales"}
-    assert to_change(envelope("conversation.held"), payload(before=before)).held is False
+@pytest.mark.parametrize("kind", ["message.received", "conversation.held", "conversation.updated"])
+def test_held_is_what_the_conversation_says(kind: str, members: dict[str, Any], held: bool) -> None:
+    assert to_change(envelope(kind), payload(conversation=CONVERSATION | members)).held is held
 
 
 @pytest.mark.parametrize("value", [None, b"{}"], ids=["tombstone", "with a value"])

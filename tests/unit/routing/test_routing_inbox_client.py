@@ -22,6 +22,7 @@ ITEM = {
     "number": "n",
     "waiting_since": "2026-06-01T12:00:00.000Z",
     "held_by_agent": True,
+    "snoozed_until": None,
 }
 
 

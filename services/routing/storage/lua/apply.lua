@@ -1,6 +1,6 @@
 -- Conversations' states after their events. ARGV: seconds to keep closed ones, then 11 per change:
--- id, version, status, episode, epoch, assignee, team, since, held ('1', '0', '' = as it was),
--- previous holder, listed ('1' = from inbox's list). Returns {applied, stale, 1 if anybody waits}.
+-- id, version, status, episode, epoch, assignee, team, since, held ('1' or '0'), previous holder,
+-- listed ('1' = from inbox's list). Returns {applied, stale, 1 if anybody waits}.
 local keep = ARGV[1]
 local gen = redis.call('GET', base .. 'gen') or '0'
 local applied, stale = 0, 0
@@ -18,14 +18,12 @@ for i = 2, #ARGV, 11 do
     local same = c and c.ep == ep and c.epo == epo
     local last, parked = '', ''
     if c then last = c.last end
-    if same then
-      parked = c.parked
-      if held == '' then held = c.held end
-    end
-    if held == '' or status ~= 'on_hold' then held = '0' end
+    if same then parked = c.parked end
+    if status ~= 'on_hold' then held = '0' end
     if asg ~= '' then last = asg elseif previous ~= '' then last = previous end
     local waits_on = same and c.st == 'on_hold' and status == 'on_hold'
-    local keeps_slot = waits_on and c.ra
+    -- Inbox refuses a decision for what is held: its slot is given back at once.
+    local keeps_slot = waits_on and c.ra and held == '0'
     if c and not keeps_slot
         and not (waits_on and c.team == team and c.since == since and c.held == held) then
       leave(id, c)

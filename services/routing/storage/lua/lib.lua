@@ -4,7 +4,7 @@
 --   q:<team>          waits, oldest first, neither held nor reserved; '-' is no team
 --   todo:<team>       those of q:<team> whose park record may be missing
 --   reason            team -> the reason that its queue is parked with
---   held, heldtodo    parked by hand; those without a park record
+--   held, heldtodo    parked by hand or snoozed; those without a park record
 --   a:<agent>         the conversations that fill the agent's slots: open and reserved
 --   res, unsent       reservations by expiry; those whose record is not known to be on the topic
 --   live              what is not closed -> the generation that last saw it

@@ -312,6 +312,7 @@ async def test_internal_list_has_what_is_not_closed(office: Office, shared_offic
         "number": office.number,
         "waiting_since": None,
         "held_by_agent": False,
+        "snoozed_until": None,
     }
     everywhere = [each["id"] for each in await active("limit=3")]
     assert {elsewhere, made["free"]} <= set(everywhere)

@@ -39,6 +39,7 @@ from tests.support.lifecycle_oracle import (
     TEAMS,
     expected,
     in_sight,
+    nothing,
     unseen,
 )
 
@@ -69,20 +70,7 @@ class Life(RuleBasedStateMachine):
         )
         self.inbound: list[Incoming] = []
         self.believed: dict[str, int] = {}
-        self.model: dict[str, Any] = {
-            "status": "closed",
-            "episode": 0,
-            "epoch": 0,
-            "assignee": None,
-            "team": None,
-            "unread": 0,
-            "seq": 0,
-            "version": 0,
-            "window": None,
-            "deleted": False,
-            "held": set(),
-            "blocked": False,
-        }
+        self.model = nothing()
         self.write()
 
     # -- the model
@@ -93,6 +81,7 @@ class Life(RuleBasedStateMachine):
         """A row: the epoch rises by one, the version by one for each event."""
         model = self.model
         model.update(status=status, epoch=model["epoch"] + 1, version=model["version"] + events)
+        model["parked"] = False
         if status in {"on_hold", "bot"}:
             model["assignee"] = None
         if agent is not None:
@@ -216,6 +205,8 @@ class Life(RuleBasedStateMachine):
                 self.moves(target, team=team)
             case "close":
                 self.moves(target, assignee=model["assignee"] or person)
+            case "hold":
+                self.moves(target, parked=True)
             case "delete":
                 self.moves("closed", deleted=True, unread=0)
             case _:
@@ -293,6 +284,7 @@ class Life(RuleBasedStateMachine):
             seq=model["seq"] + 1,
             unread=model["unread"] + 1,
             window=self.now + timedelta(hours=24),
+            parked=False,
         )
 
     @precondition(lambda self: self.inbound and not self.model["deleted"])
@@ -330,6 +322,7 @@ class Life(RuleBasedStateMachine):
             not model["deleted"]
             and model["status"] == "on_hold"
             and (known, episodes) == ("now", 0)
+            and not model["parked"]
         )
         assert self.folds(Assignment(decision)) == [Fate.APPLIED if applies else Fate.REFUSED]
         if applies:
@@ -384,6 +377,7 @@ class Life(RuleBasedStateMachine):
             "deleted": real.deleted,
             "held": set(real.holders),
             "blocked": real.contact.blocked,
+            "parked": real.held_by_agent,
         }
         assert found == self.model
         assert (real.waiting_since is not None) == (found["status"] == "on_hold")
