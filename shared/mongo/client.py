@@ -44,6 +44,7 @@ Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
 Session: TypeAlias = "AsyncIOMotorClientSession"
 
 DUPLICATE_KEY = 11000
+_INDEX_NOT_FOUND = 27
 # Codes of a server that is going away, stepping down, or was interrupted: try again.
 _TRANSIENT_CODES = frozenset(
     {6, 7, 24, 50, 64, 89, 91, 112, 133, 134, 189, 202, 262, 9001, 10058, 10107, 11600, 11602}
@@ -172,3 +173,13 @@ def transient_errors() -> Iterator[None]:
         if _is_transient(failure):
             raise TransientError(f"mongo: code {failure.code}") from failure
         raise
+
+
+async def drop_index(collection: Collection, name: str) -> None:
+    """Drops an index of before, if it is there still. Raises TransientError."""
+    try:
+        with transient_errors():
+            await collection.drop_index(name)
+    except OperationFailure as failure:
+        if failure.code != _INDEX_NOT_FOUND:
+            raise

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo.errors import OperationFailure
-
 from services.inbox.decisions.listing import ACTIVITY, WAITING, WINDOW
 from services.inbox.model.conversation import Conversation
 from services.inbox.storage.accounts import ACCOUNT_NEWS
@@ -27,7 +25,7 @@ from services.inbox.storage.sessions import SESSIONS
 from services.inbox.storage.tallies import REFUSALS, REPEATS, TALLIES
 from services.inbox.storage.templates import READINGS, TEMPLATES
 from shared.contracts.views import Status
-from shared.mongo.client import Database, Document, transient_errors
+from shared.mongo.client import Database, Document, drop_index, transient_errors
 from shared.mongo.parking import MongoParking
 
 SEARCH = "search"
@@ -67,7 +65,6 @@ LIST_MS = 5000
 
 _RETIRED = ("mine_window", "all_window")
 """Indexes of before: they would only cost."""
-_INDEX_NOT_FOUND = 27
 _HELD = {"assignee": {"$gt": ""}}
 INDEXES: Mapping[str, tuple[tuple[str, ...], Document | None]] = {
     # Every message moves its conversation in each index on ACTIVITY: the dearest thing that it
@@ -139,12 +136,7 @@ class ConversationStore:
             with transient_errors():
                 await self._collection.create_index([(key, 1) for key in keys], **options)
         for name in _RETIRED:
-            try:
-                with transient_errors():
-                    await self._collection.drop_index(name)
-            except OperationFailure as failure:
-                if failure.code != _INDEX_NOT_FOUND:
-                    raise
+            await drop_index(self._collection, name)
         with transient_errors():
             await self._database[CONTACTS].create_index(
                 [("tenant", 1), ("labels", 1)], name="labels"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
@@ -26,6 +26,8 @@ from shared.mongo.headlog import Head, Step
 log = structlog.get_logger()
 _EVERY = timedelta(seconds=1)
 _PER_ROUND = 200
+CHANGES_COUNT_WITHIN = timedelta(minutes=5)
+"""Whose grace is longer is looked at so often: it may be shorter by now."""
 LOOK_AGAIN = timedelta(seconds=30)
 """Routing may have given a chat within the grace, and its decision may come late: a reservation
 lasts so long."""
@@ -59,27 +61,41 @@ class Holders:
             except ValidationError as bad:
                 raise PermanentError("bad_payload") from bad
             gone = Gone(envelope.tenant, told.agent_id, told.at)
-            await self.presence.take(gone, envelope.sequence, present=told.present, now=now)
+            due_at = None if told.present else self._look_at(gone, now)
+            await self.presence.take(gone, envelope.sequence, due_at=due_at, now=now)
 
     async def run(self) -> None:
         """Looks once a second, until cancelled."""
         while True:
+            more = False
             try:
-                await self.settle_due()
+                more = await self.settle_due() == _PER_ROUND
             except TransientError as error:
                 log.warning("holders.postponed", error=str(error))
-            await asyncio.sleep(_EVERY.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
+            if not more:
+                await asyncio.sleep(_EVERY.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
 
-    async def settle_due(self) -> None:
-        """One round: whose grace is over, and whose chats are to be looked at again."""
-        for gone in await self.presence.gone(_PER_ROUND):
+    async def settle_due(self) -> int:
+        """One round: whose grace is over, and whose chats are to be looked at again.
+
+        Returns how many agents were looked at. Raises TransientError.
+        """
+        waiting = await self.presence.due(self._changing.clock(), _PER_ROUND)
+        for gone in waiting:
             now = self._changing.clock()
-            first = gone.settled_at is None
-            after = self._grace(gone.tenant) if gone.settled_at is None else LOOK_AGAIN
-            if (gone.settled_at or gone.since) + after > now:
-                continue
-            await self._release(gone)
-            await self.presence.settled(gone, now, wholly=not first)
+            if gone.settled_at is not None:
+                await self._release(gone)
+                await self.presence.settled(gone)
+            elif (look_at := self._look_at(gone, now)) > now:
+                await self.presence.put_off(gone, look_at)
+            else:
+                await self._release(gone)
+                await self.presence.settled_first(gone, now, now + LOOK_AGAIN)
+        return len(waiting)
+
+    def _look_at(self, gone: Gone, now: datetime) -> datetime:
+        """When the grace is over, or may be by a policy that was changed meanwhile."""
+        return min(gone.since + self._grace(gone.tenant), now + CHANGES_COUNT_WITHIN)
 
     async def _release(self, gone: Gone) -> None:
         held = await self._store.ids_of(gone.tenant, {"assignee": gone.agent}, [Status.OPEN])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,9 +14,9 @@ from services.inbox.decisions.views import iso
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
-from services.inbox.storage.presence import PresenceStore
+from services.inbox.storage.presence import PRESENCE, PresenceStore
 from services.inbox.workflows.changing import Changing
-from services.inbox.workflows.holders import Holders
+from services.inbox.workflows.holders import CHANGES_COUNT_WITHIN, Holders
 from services.inbox.workflows.timers import Timers
 from shared.contracts.envelope import Envelope
 from shared.contracts.records import InRecord
@@ -144,10 +145,16 @@ async def test_secret_of_a_bot_is_told_when_it_is_made_and_when_it_is_rotated(of
     assert inside.body["errors"] == [{"field": "bot.webhook_url", "code": "address_not_allowed"}]
 
 
-class Later:
-    """A pod whose clock is ahead."""
+GRACE = timedelta(seconds=45)
+HOURS = timedelta(hours=8)
 
-    def __init__(self, office: Office, ahead: timedelta) -> None:
+
+class Later:
+    """A pod whose clock is ahead. `grace`: of tenants that have not the usual one."""
+
+    def __init__(
+        self, office: Office, ahead: timedelta, grace: Mapping[str, timedelta] | None = None
+    ) -> None:
         base = office.base
         changing = Changing(
             office.log(), DirectoryNames(base.view), base.ids, lambda: now() + ahead
@@ -155,7 +162,10 @@ class Later:
         store = ConversationStore(base.database)
         self.timers = Timers(changing, store, MessageStore(base.database))
         self.holders = Holders(
-            changing, store, PresenceStore(base.database), grace=lambda _: timedelta(seconds=45)
+            changing,
+            store,
+            PresenceStore(base.database),
+            grace=lambda tenant: (grace or {}).get(tenant, GRACE),
         )
 
 
@@ -224,10 +234,8 @@ async def test_window_that_closes_is_told_once_by_the_loop_of_any_pod(office: Of
     assert (await office.document(chat))["due_at"] > now() + timedelta(hours=22)
 
 
-def presence(office: Office, agent: str, sequence: int, *, present: bool, at: datetime) -> InRecord:
-    envelope = Envelope(
-        f"{agent}:{sequence}", "agent.presence", "notifier", iso(at), office.tenant.id, agent
-    )
+def presence(tenant: str, agent: str, sequence: int, *, present: bool, at: datetime) -> InRecord:
+    envelope = Envelope(f"{agent}:{sequence}", "agent.presence", "notifier", iso(at), tenant, agent)
     headers = replace(envelope, sequence=sequence).headers()
     value = {"agent_id": agent, "present": present, "at": iso(at)}
     return InRecord(
@@ -246,8 +254,8 @@ async def test_agent_who_is_gone_loses_what_they_did_not_answer(office: Office):
     early, *pods = (Later(office, timedelta(seconds=each)).holders for each in (40, 50, 50))
     await early.on_agent_events(
         [
-            presence(office, office.ana.id, 7, present=False, at=gone_at),
-            presence(office, office.ana.id, 6, present=True, at=gone_at),
+            presence(office.tenant.id, office.ana.id, 7, present=False, at=gone_at),
+            presence(office.tenant.id, office.ana.id, 6, present=True, at=gone_at),
         ]
     )
     await early.settle_due()
@@ -275,7 +283,48 @@ async def test_agent_who_came_back_within_the_grace_keeps_everything(office: Off
     chat = await office.opened_by(office.ana)
     pod = Later(office, timedelta(seconds=60)).holders
     for sequence, present in ((1, False), (2, True)):
-        record = presence(office, office.ana.id, sequence, present=present, at=now())
+        record = presence(office.tenant.id, office.ana.id, sequence, present=present, at=now())
         await pod.on_agent_events([record])
     await pod.settle_due()
     assert (await office.ana.get(chat))["status"] == "open"
+
+
+async def test_regression_tenant_that_gives_hours_does_not_keep_others_waiting(office: Office):
+    chat = await office.opened_by(office.ana)
+    far = f"far-{office.tenant.id}"
+    pod = Later(office, timedelta(seconds=50), {far: HOURS}).holders
+    await pod.on_agent_events(
+        [presence(far, f"a{number}", 1, present=False, at=now()) for number in range(200)]
+    )
+    await pod.on_agent_events(
+        [presence(office.tenant.id, office.ana.id, 1, present=False, at=now())]
+    )
+    await pod.settle_due()
+    assert (await office.sue.get(chat))["status"] == "on_hold"
+    await office.base.database[PRESENCE].delete_many({"tenant": far})
+
+
+async def test_changed_grace_counts_within_minutes(office: Office):
+    chat = await office.opened_by(office.ana)
+    longer = {office.tenant.id: HOURS}
+    gone = presence(office.tenant.id, office.ana.id, 1, present=False, at=now())
+    await Later(office, timedelta(), longer).holders.on_agent_events([gone])
+    await Later(office, CHANGES_COUNT_WITHIN, longer).holders.settle_due()
+    assert (await office.sue.get(chat))["status"] == "open"
+    await Later(office, CHANGES_COUNT_WITHIN * 2).holders.settle_due()
+    assert (await office.sue.get(chat))["status"] == "on_hold"
+
+
+async def test_who_was_gone_before_there_was_a_due_time_is_looked_at(office: Office):
+    chat = await office.opened_by(office.ana)
+    pod = Later(office, timedelta(seconds=50)).holders
+    gone = presence(office.tenant.id, office.ana.id, 1, present=False, at=now())
+    await pod.on_agent_events([gone])
+    collection = office.base.database[PRESENCE]
+    await collection.update_one({"agent": office.ana.id}, {"$unset": {"due_at": ""}})
+    await collection.create_index("gone_at", name="gone")
+    for _ in range(2):
+        await pod.presence.ensure_indexes()
+    await pod.settle_due()
+    assert (await office.sue.get(chat))["status"] == "on_hold"
+    assert "gone" not in await collection.index_information()

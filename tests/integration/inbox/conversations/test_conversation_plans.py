@@ -11,6 +11,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
 from services.inbox.storage.media import MediaStore
 from services.inbox.storage.messages import MessageStore
+from services.inbox.storage.presence import PRESENCE, PresenceStore
 from services.inbox.storage.tallies import REFUSALS, REPEATS, TallyStore
 from shared.kafka.publisher import Publisher
 from shared.mongo.client import create_client
@@ -25,9 +26,10 @@ async def test_queries_by_partial_indexes_take_them(inbox_settings: InboxSetting
     log = HeadLog(database, CONVERSATIONS, Publisher(inbox_settings, client_id="plans"))
     messages, media = MessageStore(database), MediaStore(database)
     conversations, tallies = ConversationStore(database), TallyStore(database)
-    for each in (log, messages, media, conversations, tallies):
+    presence = PresenceStore(database)
+    for each in (log, messages, media, conversations, tallies, presence):
         await each.ensure_indexes()
-    for collection in (CONVERSATIONS, MESSAGES, REFUSALS, REPEATS):
+    for collection in (CONVERSATIONS, MESSAGES, REFUSALS, REPEATS, PRESENCE):
         await database[collection].insert_many(
             [{"_id": f"x{number}", "tenant": "t"} for number in range(20)]
         )
@@ -37,6 +39,7 @@ async def test_queries_by_partial_indexes_take_them(inbox_settings: InboxSetting
 
         assert await log.sweep() == 0
         assert await conversations.due(now(), 10) == []
+        assert await presence.due(now(), 10) == []
         assert await messages.look_up(["m"], ["w"]) == []
         assert await messages.conversations_of(["w"]) == {}
         assert not await tallies.blocked("t", ["w"])
