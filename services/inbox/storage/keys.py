@@ -156,12 +156,22 @@ class SigningKeys:
             "signs_from": signs_from,
         }
 
-    def sign(self, claims: Mapping[str, Any], *, audience: str, life: timedelta) -> str:
-        """A JWT with these claims. Raises TransientError before the keys are loaded."""
+    def sign(
+        self,
+        claims: Mapping[str, Any],
+        *,
+        audience: str,
+        life: timedelta,
+        at: datetime | None = None,
+    ) -> str:
+        """A JWT with these claims, issued `at` (None: now).
+
+        Raises TransientError before the keys are loaded.
+        """
         if self._signing is None:
             raise TransientError("the signing key is not loaded yet")
         kid, private = self._signing
-        now = self._clock().timestamp()
+        now = (at or self._clock()).timestamp()
         # Milliseconds in `iat`: a password change revokes what was issued a moment before it.
         times = {"iat": round(now, 3), "exp": int(now + life.total_seconds())}
         payload = {"iss": self.issuer, "aud": audience, "jti": new_id(), **times, **claims}

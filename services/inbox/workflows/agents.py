@@ -109,10 +109,14 @@ class Agents:
                 members[name] = tuple(members[name])
         if "password" in patch:
             members["password_hash"] = await self._passwords.hash(patch["password"])
-            members["tokens_valid_after"] = self._clock()
-        agent = await self._directory.change(
-            Agent, tenant, agent_id, lambda agent: replace(agent, **members)
-        )
+
+        def changed(agent: Agent) -> Agent:
+            if "password" in patch:
+                # With the change, not before: sessions that begin meanwhile are to end too.
+                members["tokens_valid_after"] = self._clock()
+            return replace(agent, **members)
+
+        agent = await self._directory.change(Agent, tenant, agent_id, changed)
         if "password" in patch:
             await self._failures.clear(Counted.EMAIL, agent.email)
         return agent

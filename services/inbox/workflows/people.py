@@ -37,25 +37,27 @@ class People:
         self._ticket_life = ticket_life
         self._clock = clock
 
-    def access_token(self, agent: Agent, session: str) -> AccessToken:
-        """A token of one of the agent's sessions."""
+    def access_token(self, agent: Agent, session: str, at: datetime) -> AccessToken:
+        """A token of one of the agent's sessions. `at` is before the agent was read."""
         claims = {
             "sub": agent.id,
             "tenant": agent.tenant,
             "role": agent.role.value,
             "sid": session,
         }
-        return self._signed(claims, AUDIENCE, self._token_life)
+        return self._signed(claims, AUDIENCE, self._token_life, at)
 
     def ticket(self, person: Person) -> AccessToken:
         """A ticket for the stream; notifier lets each `jti` in once."""
         claims = {"sub": person.id, "tenant": person.tenant, "role": person.role.value}
         if person.session is not None:
             claims["sid"] = person.session
-        return self._signed(claims, STREAM_AUDIENCE, self._ticket_life)
+        return self._signed(claims, STREAM_AUDIENCE, self._ticket_life, self._clock())
 
-    def _signed(self, claims: dict[str, str], audience: str, life: timedelta) -> AccessToken:
-        token = self._keys.sign(claims, audience=audience, life=life)
+    def _signed(
+        self, claims: dict[str, str], audience: str, life: timedelta, at: datetime
+    ) -> AccessToken:
+        token = self._keys.sign(claims, audience=audience, life=life, at=at)
         return AccessToken(token, int(life.total_seconds()))
 
     async def recognise(self, token: str) -> Person:

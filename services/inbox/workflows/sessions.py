@@ -80,9 +80,15 @@ class Sessions:
         self._rule = rule
         self._clock = clock
 
-    async def begin(self, agent: Agent, client: str) -> SignedIn:
-        """A new session of an agent whose password was right."""
+    async def begin(self, agent: Agent, client: str) -> SignedIn | None:
+        """A new session of an agent whose password was right; None where it is another by now.
+
+        What ends the agent's sessions after this look ends the new one too: it begins before it.
+        """
         now = self._clock()
+        present = await self._directory.find(Agent, agent.tenant, agent.id)
+        if present is None or present.password_hash != agent.password_hash:
+            return None
         secret = secrets.token_hex(16)
         session = Session(
             id=new_id(),
@@ -96,7 +102,7 @@ class Sessions:
             client=client,
         )
         await self._store.add(session)
-        return self._signed_in(session, agent, RefreshToken(session.id, 0, secret))
+        return self._signed_in(session, present, RefreshToken(session.id, 0, secret), now)
 
     async def refresh(self, text: str) -> SignedIn:
         """New tokens for a refresh token, which is then spent. Refuses with `session_over`.
@@ -128,9 +134,9 @@ class Sessions:
                     )
                     if spent:
                         session = replace(session, used_at=now, expires_at=until)
-                        return self._signed_in(session, agent, verdict.token)
+                        return await self._renewed(session, verdict.token)
                 case Repeat():
-                    return self._signed_in(session, agent, verdict.token)
+                    return await self._renewed(session, verdict.token)
                 case Reused():
                     log.warning("session.token_reused", tenant=agent.tenant, agent=agent.id)
                     await self._revoke(session)
@@ -212,9 +218,16 @@ class Sessions:
         except RefusedError:
             return  # the agent is deleted, and every session of theirs with them
 
-    def _signed_in(self, session: Session, agent: Agent, token: RefreshToken) -> SignedIn:
-        left = session.expires_at - self._clock()
-        access = self._people.access_token(agent, session.id)
+    async def _renewed(self, session: Session, token: RefreshToken) -> SignedIn:
+        """Refuses with `session_over` where it ended while its refresh token was looked at."""
+        at = self._clock()
+        return self._signed_in(session, await self._agent_of(session), token, at)
+
+    def _signed_in(
+        self, session: Session, agent: Agent, token: RefreshToken, at: datetime
+    ) -> SignedIn:
+        left = session.expires_at - at
+        access = self._people.access_token(agent, session.id, at)
         return SignedIn(access, token, max(0, int(left.total_seconds())))
 
     def _successor(self, session_id: str) -> Callable[[str], str]:

@@ -75,12 +75,14 @@ class SigningIn:
         """
         failed_before = await self._require_unlocked(email, caller)
         agent = await self._agent(email)
-        if not await self._matches(agent, password) or agent is None:
+        signed: SignedIn | None = None
+        if await self._matches(agent, password) and agent is not None:
+            signed = await self._sessions.begin(agent, caller.client)
+        if agent is None or signed is None:
             await self._failed(email, caller, agent)
             raise RefusedError("invalid_credentials")
         if failed_before:
             await self._failures.clear(Counted.EMAIL, email)
-        signed = await self._sessions.begin(agent, caller.client)
         await self._note(
             agent,
             "sign_in.succeeded",
@@ -111,7 +113,10 @@ class SigningIn:
             return replace(held, password_hash=password_hash, tokens_valid_after=self._clock())
 
         agent = await self._directory.change(Agent, person.tenant, person.id, changed)
-        return await self._sessions.begin(agent, caller.client)
+        signed = await self._sessions.begin(agent, caller.client)
+        if signed is None:
+            raise invalid("current", "wrong")
+        return signed
 
     async def _agent(self, email: str) -> Agent | None:
         # Both are read for an e-mail of nobody too: the time tells nothing.
