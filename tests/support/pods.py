@@ -240,7 +240,9 @@ class Pod:
             faults=self.script,
             clock=lambda: world.now,
         )
-        self._changing = Changing(self.inbox.log, self.inbox.names, world.ids, lambda: world.now)
+        self._changing = Changing(
+            self.inbox.log, self.inbox.names, world.ids, lambda: world.now, self.inbox.teams
+        )
         self._tasks: list[asyncio.Task[Any]] = []
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

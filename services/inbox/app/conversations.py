@@ -23,6 +23,7 @@ from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.tallies import TallyStore
+from services.inbox.storage.teams import Teams
 from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.accounting import Accounting
 from services.inbox.workflows.accounts import Accounts
@@ -75,6 +76,7 @@ class Conversations:
         self.changes = ChangeStore(database)
         self.identities = IdentityStore(database, ids)
         self.loads = Loads(database, view)
+        self.teams = Teams(database, view)
         self.parking = MongoParking(database)
         self.log = self.log_type(
             database,
@@ -98,6 +100,7 @@ class Conversations:
             ids,
             clock,
             free_slots=self.loads.free_slots,
+            gone_teams=self.teams.gone,
             faults=faults,
             unknown_grace=unknown_grace,
         )
@@ -105,7 +108,7 @@ class Conversations:
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
         self.accounts = Accounts(AccountNewsStore(database), view, self.identities, publisher)
         self.accounting = Accounting(TallyStore(database), faults)
-        changing = Changing(self.log, self.names, ids, clock)
+        changing = Changing(self.log, self.names, ids, clock, self.teams)
         store = ConversationStore(database)
         readdressing = Readdressing(changing, self.contacts, store)
         self.labelling = Labelling(changing, self.contacts, store)

@@ -38,6 +38,7 @@ from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PresenceStore
 from services.inbox.storage.searching import SearchStore
 from services.inbox.storage.sights import SightStore
+from services.inbox.storage.teams import Teams
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
@@ -82,7 +83,8 @@ class Desk:
         media: MediaCatalogue | None = None,
     ) -> None:
         names = DirectoryNames(directory.view)
-        changing = Changing(conversations, names, ids, clock)
+        teams = Teams(database, directory.view)
+        changing = Changing(conversations, names, ids, clock, teams)
         self.store = ConversationStore(database)
         threads = ThreadStore(database)
         items = CatalogueStore(database, catalogue_log)

@@ -93,7 +93,7 @@ class Surroundings:
     """What a fold needs beside the conversation and its messages.
 
     `free_slots`: open chats that an agent may still be given by routing. `unknown_grace`: how long
-    after a send of unknown outcome an agent is asked about it.
+    after a send of unknown outcome an agent is asked about it. `gone_team`: see `Move`.
     """
 
     now: datetime
@@ -104,6 +104,7 @@ class Surroundings:
     closed_text: str | None = None
     max_bytes: int = BYTES_PER_CHANGE
     unknown_grace: timedelta = UNKNOWN_GRACE
+    gone_team: str | None = None
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ def fold(
             case Assignment():
                 fate = _assign(draft, item, around)
             case BotFailure():
-                fate = _give_up(draft, item)
+                fate = _give_up(draft, item, around)
             case OutOfHours():
                 fate = _tell_hours(draft, item, messages, around)
             case Called():
@@ -323,13 +324,13 @@ def _assign(draft: Draft, item: Assignment, around: Surroundings) -> Fate:
     return Fate.APPLIED
 
 
-def _give_up(draft: Draft, item: BotFailure) -> Fate:
+def _give_up(draft: Draft, item: BotFailure, around: Surroundings) -> Fate:
     """A bot that failed loses the chat, unless the chat has left it since."""
     now = draft.conversation
     if now.deleted or now.status is not Status.BOT or now.epoch != item.epoch:
         return Fate.REFUSED
     draft.move(
-        Move(Trigger.HANDOFF, draft.now),
+        Move(Trigger.HANDOFF, draft.now, gone_team=around.gone_team),
         actor=SYSTEM,
         reason=BOT_FAILED,
         explanation={"cause": item.cause},

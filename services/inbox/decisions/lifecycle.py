@@ -97,7 +97,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What a trigger needs beside the conversation."""
+    """What a trigger needs beside the conversation.
+
+    `gone_team` is the conversation's team where that is not there any more: no move takes it
+    along. Nobody but supervisors would see what waits for it.
+    """
 
     trigger: Trigger
     at: datetime
@@ -105,6 +109,7 @@ class Move:
     team: str | None = None
     bot: bool = False
     number_team: str | None = None
+    gone_team: str | None = None
 
 
 def row_of(conversation: Conversation, move: Move) -> Row | None:
@@ -120,6 +125,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
     at = move.at
     after = evolve(
         conversation,
+        team=None if conversation.team == move.gone_team else conversation.team,
         waited_since=conversation.waiting_since if row.to is OPEN else None,
         bot_waits_since=at if row.to is BOT and _owes_an_answer(conversation) else None,
         status=row.to,
@@ -152,7 +158,7 @@ def moved(conversation: Conversation, move: Move, row: Row) -> Conversation:
         case Trigger.ROUTED | Trigger.ACCEPT | Trigger.TRANSFER_AGENT:
             return _held_by(after, move)
         case Trigger.TRANSFER_TEAM | Trigger.HANDOFF:
-            return evolve(after, assignee=None, team=move.team or conversation.team)
+            return evolve(after, assignee=None, team=move.team or after.team)
         case Trigger.RELEASED:
             waiting = conversation.waiting_since or at
             waited = conversation.waited_ms  # the wait goes on

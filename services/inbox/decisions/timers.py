@@ -101,15 +101,21 @@ def with_due(it: Conversation, terms: Terms, now: datetime) -> Conversation:
     return evolve(it, due_at=due)
 
 
-def settle(draft: Draft, terms: Terms, messages: MessageIndex) -> None:
-    """Emits what is due now; nothing for whoever comes late. `messages` has its `questions`."""
+def settle(
+    draft: Draft, terms: Terms, messages: MessageIndex, *, gone_team: str | None = None
+) -> None:
+    """Emits what is due now; nothing for whoever comes late.
+
+    `messages` has its `questions`, `gone_team` is its team where that is not there any more.
+    """
     for kind, due in TIMERS.items():
         at = due(draft.conversation, terms, draft.now)
         if at is None or at > draft.now:
             continue
         match kind:
             case TimerKind.BOT_SILENT:
-                draft.move(Move(Trigger.HANDOFF, draft.now), actor=SYSTEM, reason=kind.value)
+                move = Move(Trigger.HANDOFF, draft.now, gone_team=gone_team)
+                draft.move(move, actor=SYSTEM, reason=kind.value)
             case TimerKind.WINDOW_CLOSING:
                 was = draft.conversation
                 draft.emit(

@@ -112,7 +112,8 @@ class Actions:
                     return Step(conversation)
                 return Step(repeated_answer(conversation, call.viewer))
             changing.require_version(conversation, call)
-            move = Move(trigger, changing.clock(), agent=agent, team=team)
+            gone = await changing.gone_team(conversation) if conversation else None
+            move = Move(trigger, changing.clock(), agent=agent, team=team, gone_team=gone)
             number = changing.names.number(tenant, conversation.number_id) if conversation else None
             bot = number is not None and number.bot
             verdict = judge(conversation, call.viewer, move, epoch=call.epoch, bot=bot)

@@ -18,6 +18,7 @@ from services.inbox.model.events import ActorRef
 from services.inbox.model.people import Person
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
+from services.inbox.storage.teams import Teams
 from shared.ids import IdHasher
 from shared.mongo.headlog import Change, Head, HeadLog, Step
 
@@ -50,6 +51,7 @@ class Changing:
     names: Names
     ids: IdHasher
     clock: Callable[[], datetime]
+    teams: Teams
 
     def answer_key(self, call: Call, action: str) -> str | None:
         """What the key is kept as: it belongs to one person and one kind of call."""
@@ -105,6 +107,13 @@ class Changing:
         tenant = conversation.tenant
         number = self.names.number(tenant, conversation.number_id)
         return terms_of(number, self.names.policy(tenant))
+
+    async def gone_team(self, conversation: Conversation) -> str | None:
+        """The conversation's team where that is not there any more."""
+        team = conversation.team
+        if team is None:
+            return None
+        return team if await self.teams.gone([(conversation.tenant, team)]) else None
 
     def refused(self, refusal: Refusal, tenant: str) -> RefusedError:
         """The error of a refusal, its holder with the present name."""

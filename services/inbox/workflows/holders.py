@@ -105,9 +105,9 @@ class Holders:
             if conversation is None or not is_lost(conversation, gone.agent):
                 return Step(None)
             draft = Draft(conversation, self._changing.clock())
-            draft.move(
-                Move(Trigger.HOLDER_LOST, draft.now), actor=SYSTEM, reason=Trigger.HOLDER_LOST.value
-            )
+            gone_team = await self._changing.gone_team(conversation)
+            move = Move(Trigger.HOLDER_LOST, draft.now, gone_team=gone_team)
+            draft.move(move, actor=SYSTEM, reason=move.trigger.value)
             return self._changing.step(head, draft, None)
 
         for conversation_id in held:

@@ -77,7 +77,8 @@ class Timers:
             # After the load of the head, whose outbox lies over what is found.
             index = MessageIndex(await self._messages.look_up(asked, ()) if asked else ())
             overlay(index, head.unpublished)
-            settle(draft, changing.terms(conversation), index)
+            gone_team = await changing.gone_team(conversation)
+            settle(draft, changing.terms(conversation), index, gone_team=gone_team)
             return changing.step(head, draft, None if draft.events else draft.conversation)
 
         idle = await changing.log.change(conversation_id, decide)

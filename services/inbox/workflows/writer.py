@@ -7,7 +7,7 @@ of the steps is not style; each has a failing trace in `models/inbox_model.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,6 +43,8 @@ from shared.mongo.headlog import (
 
 FreeSlots = Callable[[Sequence[tuple[str, str]]], Awaitable[dict[str, int]]]
 """Open chats that routing may still give: (tenant, agent) pairs -> room by agent."""
+GoneTeams = Callable[[Collection[tuple[str, str]]], Awaitable[frozenset[str]]]
+"""Teams that are not there any more, of (tenant, team) pairs."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,7 @@ class ConversationWriter:
         clock: Callable[[], datetime],
         *,
         free_slots: FreeSlots | None = None,
+        gone_teams: GoneTeams | None = None,
         faults: FaultPoints | None = None,
         unknown_grace: timedelta = UNKNOWN_GRACE,
     ) -> None:
@@ -95,6 +98,7 @@ class ConversationWriter:
         self._ids = ids
         self._clock = clock
         self._free_slots = free_slots
+        self._gone_teams = gone_teams
         self._faults = faults or NoFaults()
         self._unknown_grace = unknown_grace
 
@@ -116,11 +120,12 @@ class ConversationWriter:
                 # outbox that was loaded is found here.
                 index = await self._look_up(waiting.values(), heads)
             room = await self._room(waiting.values())
+            gone = await self._gone(waiting.values(), heads)
             changes: list[Change] = []
             outcomes: dict[str, tuple[list[tuple[Item, Fate]], list[Item]]] = {}
             for work in waiting.values():
                 head = heads.get(work.conversation_id)
-                folded = self._fold(work, head, index, room)
+                folded = self._fold(work, head, index, room, gone)
                 if folded is None:
                     outcomes[work.conversation_id] = (
                         [(item, Fate.UNRESOLVED) for item in work.items],
@@ -231,8 +236,26 @@ class ConversationWriter:
             return {}
         return await self._free_slots(sorted(asked))
 
+    async def _gone(self, works: Iterable[Work], heads: Mapping[str, Head]) -> frozenset[str]:
+        """Of the teams that chats come back to from their bots, those that are gone."""
+        asked = {
+            (work.tenant, head.state["team"])
+            for work in works
+            if (head := heads.get(work.conversation_id)) is not None
+            and head.state["team"] is not None
+            and any(isinstance(item, BotFailure) for item in work.items)
+        }
+        if not asked or self._gone_teams is None:
+            return frozenset()
+        return await self._gone_teams(asked)
+
     def _fold(
-        self, work: Work, head: Head | None, index: MessageIndex, room: dict[str, int]
+        self,
+        work: Work,
+        head: Head | None,
+        index: MessageIndex,
+        room: dict[str, int],
+        gone: frozenset[str],
     ) -> Folded | None:
         """None: facts about a conversation that is not there."""
         now = self._clock()
@@ -261,6 +284,7 @@ class ConversationWriter:
                 contact=work.contact or conversation.contact,
                 bot=number.bot if number else False,
                 number_team=number.team_id if number else None,
+                gone_team=conversation.team if conversation.team in gone else None,
                 closed_text=policy.business_hours.text if policy.business_hours else None,
                 free_slots=room,
                 unknown_grace=self._unknown_grace,

@@ -15,6 +15,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PRESENCE, PresenceStore
+from services.inbox.storage.teams import Teams
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.holders import CHANGES_COUNT_WITHIN, Holders
 from services.inbox.workflows.timers import Timers
@@ -157,7 +158,11 @@ class Later:
     ) -> None:
         base = office.base
         changing = Changing(
-            office.log(), DirectoryNames(base.view), base.ids, lambda: now() + ahead
+            office.log(),
+            DirectoryNames(base.view),
+            base.ids,
+            lambda: now() + ahead,
+            Teams(base.database, base.view),
         )
         store = ConversationStore(base.database)
         self.timers = Timers(changing, store, MessageStore(base.database))

@@ -13,6 +13,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.entries import CONVERSATIONS
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
+from services.inbox.storage.teams import Teams
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.timers import Timers
 from shared.contracts.envelope import Envelope
@@ -35,7 +36,11 @@ def pod(office: Office, seconds: float, faults: FaultPoints | None = None) -> Ti
     base = office.base
     log = HeadLog(base.database, CONVERSATIONS, base.publisher, faults=faults, clock=now)
     changing = Changing(
-        log, DirectoryNames(base.view), base.ids, lambda: now() + timedelta(seconds=seconds)
+        log,
+        DirectoryNames(base.view),
+        base.ids,
+        lambda: now() + timedelta(seconds=seconds),
+        Teams(base.database, base.view),
     )
     return Timers(changing, ConversationStore(base.database), MessageStore(base.database))
 
