@@ -76,7 +76,9 @@ def build_people(base: Foundation, hooks: ConversationHooks) -> PeoplePart:
     )
     rotation = KeyRotation(base.directory, keys, now)
     creations = Creations(base.ids, now)
-    follow_ups = FollowUps(base.directory, hooks, topic_read=lambda: base.table.caught_up)
+    follow_ups = FollowUps(
+        base.directory, hooks, topic_read=lambda: base.table.caught_up, clock=now
+    )
     people = People(
         base.directory,
         keys,

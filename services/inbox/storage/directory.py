@@ -38,6 +38,14 @@ _SETTLED = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A deleted entity that something is to follow of; `looked`: for the second time."""
+
+    entity: Entity
+    looked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[E]):
     """Entities in order; `after` is where the next page begins, None at the end."""
 
@@ -222,16 +230,31 @@ class DirectoryStore:
 
     async def followed_up(self, entity: Entity) -> None:
         """Notes that everything that a deletion brings with it is done."""
+        update = {"$unset": {"follow_up": "", "follow_up_at": "", "follow_up_looked": ""}}
+        await self._note(entity, update)
+
+    async def follow_up_at(self, entity: Entity, at: datetime, *, looked: bool) -> None:
+        """Notes when to look at a deletion again; `looked`: a first time is done with."""
+        await self._note(entity, {"$set": {"follow_up_at": at, "follow_up_looked": looked}})
+
+    async def _note(self, entity: Entity, update: Document) -> None:
         with transient_errors():
+            # Another pod may be done with it.
             await self._collection.update_one(
-                {"_id": head_id(type(entity), entity.id)}, {"$unset": {"follow_up": ""}}
+                {"_id": head_id(type(entity), entity.id), "follow_up": True}, update
             )
 
-    async def to_follow_up(self, *, limit: int = 50) -> list[Entity]:
-        """Deleted entities whose consequences are not done yet."""
+    async def to_follow_up(self, now: datetime, *, limit: int = 50) -> list[Pending]:
+        """Deleted entities to be looked at by now, the longest due first."""
+        due = {"follow_up": True, "follow_up_at": {"$not": {"$gt": now}}}
         with transient_errors():
-            docs = await self._collection.find({"follow_up": True}).limit(limit).to_list(None)
-        return [entity_of(doc) for doc in docs]
+            docs = await (
+                self._collection.find(due)
+                .sort("follow_up_at", ASCENDING)
+                .limit(limit)
+                .to_list(None)
+            )
+        return [Pending(entity_of(doc), doc.get("follow_up_looked", False)) for doc in docs]
 
     # -- keeping the topic true
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from services.inbox.model.entities import (
+    KINDS,
     Agent,
     Entity,
     Label,
@@ -19,7 +20,7 @@ from services.inbox.model.entities import (
     TenantPolicy,
 )
 from services.inbox.model.errors import RefusedError
-from services.inbox.storage.directory import DirectoryStore
+from services.inbox.storage.directory import DirectoryStore, Pending
 from services.inbox.storage.directory_documents import entity_of, head_id
 from services.inbox.workflows.hooks import ConversationHooks
 from shared.contracts.errors import TransientError
@@ -27,6 +28,8 @@ from shared.contracts.errors import TransientError
 log = structlog.get_logger()
 _EVERY = timedelta(seconds=2)
 _RETELL_EVERY_ROUNDS = 150
+LOOK_AGAIN = timedelta(minutes=1)
+"""Longer than a call or a batch takes that found the entity there, and than pods are behind."""
 
 
 class FollowUps:
@@ -38,10 +41,12 @@ class FollowUps:
         hooks: ConversationHooks,
         *,
         topic_read: Callable[[], bool],
+        clock: Callable[[], datetime],
     ) -> None:
         self._directory = directory
         self._hooks = hooks
         self._topic_read = topic_read
+        self._clock = clock
 
     async def delete(self, kind: type[Entity], tenant: str, entity_id: str) -> None:
         """Deletes an entity; what follows is tried at once. Refuses with `not_found`."""
@@ -98,8 +103,12 @@ class FollowUps:
                 return
             label = entity
 
-    async def follow_up(self, entity: Entity) -> None:
-        """Everything that the deletion of `entity` brings with it; idempotent."""
+    async def follow_up(self, entity: Entity, *, looked: bool = False) -> None:
+        """Everything that the deletion of `entity` brings with it; idempotent.
+
+        It is done when it was looked for twice (`looked`: once before): what was under way at
+        the first time may have taken the entity for there and have been written since.
+        """
         match entity:
             case Agent():
                 await self._hooks.release_agent(entity.tenant, entity.id)
@@ -112,8 +121,11 @@ class FollowUps:
             case Label():
                 await self._replace_label(entity)
             case _:
-                pass
-        await self._directory.followed_up(entity)
+                looked = True
+        if looked:
+            await self._directory.followed_up(entity)
+        else:
+            await self._directory.follow_up_at(entity, self._clock() + LOOK_AGAIN, looked=True)
 
     async def _leave_team(self, team: Team) -> None:
         async for agent in self._directory.every(Agent, team.tenant):
@@ -154,12 +166,29 @@ class FollowUps:
         rounds = 0
         while True:
             try:
-                for entity in await self._directory.to_follow_up():
-                    await self.follow_up(entity)
+                await self.follow_up_due()
                 rounds = await self._retell(rounds)
             except TransientError as error:
                 log.warning("follow_up.postponed", error=str(error))
             await asyncio.sleep(_EVERY.total_seconds())
+
+    async def follow_up_due(self) -> None:
+        """One round. An error that is no TransientError puts off the entity, and only that."""
+        for pending in await self._directory.to_follow_up(self._clock()):
+            await self._follow_up_guarded(pending)
+
+    async def _follow_up_guarded(self, pending: Pending) -> None:
+        entity = pending.entity
+        try:
+            await self.follow_up(entity, looked=pending.looked)
+        except TransientError:
+            raise
+        except Exception:
+            # A bug: every pod would end by it, again and again, and with it all that it serves.
+            kind = KINDS[type(entity)].value
+            log.exception("follow_up.failed", tenant=entity.tenant, kind=kind, id=entity.id)
+            later = self._clock() + LOOK_AGAIN
+            await self._directory.follow_up_at(entity, later, looked=pending.looked)
 
     async def _retell(self, rounds: int) -> int:
         again = await self._directory.retell_behind()

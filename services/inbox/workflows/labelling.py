@@ -107,12 +107,19 @@ class Labelling:
         return sorted(seen, key=_last_active, reverse=True)
 
     async def replace_label(self, tenant: str, label: str, into: str | None, by: str) -> None:
-        """Whoever has the one label has the other instead, or none. Idempotent."""
+        """Whoever has the one label has the other instead, or none. Idempotent.
+
+        Contacts may be gone meanwhile, with their tenant: there is nothing to do for them.
+        """
         add = () if into is None else (into,)
         wish = _Wish(EventType.CONTACT_UPDATED, add=add, remove=frozenset({label}))
         while contacts := await self._conversations.contacts_with(tenant, label):
             for contact_id in contacts:
-                await self._change(tenant, by, contact_id, wish)
+                try:
+                    await self._change(tenant, by, contact_id, wish)
+                except RefusedError as refusal:
+                    if refusal.code != "not_found":
+                        raise
 
     def _check(self, viewer: Viewer, member: str, labels: Sequence[str]) -> None:
         for place, label in enumerate(labels):

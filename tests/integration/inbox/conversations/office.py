@@ -203,14 +203,20 @@ class Office:
                 before, folded.conversation, folded.events, head.unpublished, publish=publish
             )
 
-    async def move(self, conversation_id: str, trigger: Trigger, agent: str | None = None) -> None:
+    async def move(
+        self,
+        conversation_id: str,
+        trigger: Trigger,
+        agent: str | None = None,
+        team: str | None = None,
+    ) -> None:
         """A row of the table, as routing or the system would take it."""
         done = False
         while not done:
             head = (await self.log().load([conversation_id]))[conversation_id]
             before = conversation_of(head.id, head.version, head.state)
             draft = Draft(before, now())
-            draft.move(Move(trigger, draft.now, agent=agent), actor=SYSTEM)
+            draft.move(Move(trigger, draft.now, agent=agent, team=team), actor=SYSTEM)
             done = await self._write(before, draft.conversation, draft.events, head.unpublished)
 
     async def _write(
