@@ -241,7 +241,7 @@ class Pod:
             clock=lambda: world.now,
         )
         self._changing = Changing(
-            self.inbox.log, self.inbox.names, world.ids, lambda: world.now, self.inbox.teams
+            self.inbox.log, self.inbox.names, world.ids, lambda: world.now, self.inbox.existence
         )
         self._tasks: list[asyncio.Task[Any]] = []
 

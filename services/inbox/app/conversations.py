@@ -18,12 +18,11 @@ from services.inbox.storage.contacts import CONTACTS, IdentityStore
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory_view import DirectoryView
 from services.inbox.storage.entries import CONVERSATIONS, MESSAGES
-from services.inbox.storage.erased import ErasedTenants
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.loads import Loads
 from services.inbox.storage.messages import ChangeStore, MessageStore, PendingFacts
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.tallies import TallyStore
-from services.inbox.storage.teams import Teams
 from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.accounting import Accounting
 from services.inbox.workflows.accounts import Accounts
@@ -76,7 +75,7 @@ class Conversations:
         self.changes = ChangeStore(database)
         self.identities = IdentityStore(database, ids)
         self.loads = Loads(database, view)
-        self.teams = Teams(database, view)
+        self.existence = Existence(database, view)
         self.parking = MongoParking(database)
         self.log = self.log_type(
             database,
@@ -100,7 +99,7 @@ class Conversations:
             ids,
             clock,
             free_slots=self.loads.free_slots,
-            gone_teams=self.teams.gone,
+            gone_teams=self.existence.gone_teams,
             faults=faults,
             unknown_grace=unknown_grace,
         )
@@ -108,7 +107,7 @@ class Conversations:
         self.templates = TemplateBook(TemplateStore(database), view, publisher, clock)
         self.accounts = Accounts(AccountNewsStore(database), view, self.identities, publisher)
         self.accounting = Accounting(TallyStore(database), faults)
-        changing = Changing(self.log, self.names, ids, clock, self.teams)
+        changing = Changing(self.log, self.names, ids, clock, self.existence)
         store = ConversationStore(database)
         readdressing = Readdressing(changing, self.contacts, store)
         self.labelling = Labelling(changing, self.contacts, store)
@@ -126,7 +125,7 @@ class Conversations:
             follow=self._follow,
             readdress=readdressing.follow,
             note=self.accounting.note,
-            erased=ErasedTenants(database, view).among,
+            erased=self.existence.erased_tenants,
             faults=faults,
         )
         outcomes = Outcomes(self.log, self.writer, ids, self._count)

@@ -31,6 +31,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.counting import CountStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.drafts import DraftStore
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.listing import ListStore
 from services.inbox.storage.mentions import MentionStore
 from services.inbox.storage.messages import MessageStore
@@ -38,7 +39,6 @@ from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PresenceStore
 from services.inbox.storage.searching import SearchStore
 from services.inbox.storage.sights import SightStore
-from services.inbox.storage.teams import Teams
 from services.inbox.storage.threads import ThreadStore
 from services.inbox.workflows.actions import Actions
 from services.inbox.workflows.catalogue import Catalogue
@@ -83,8 +83,8 @@ class Desk:
         media: MediaCatalogue | None = None,
     ) -> None:
         names = DirectoryNames(directory.view)
-        teams = Teams(database, directory.view)
-        changing = Changing(conversations, names, ids, clock, teams)
+        existence = Existence(database, directory.view)
+        changing = Changing(conversations, names, ids, clock, existence)
         self.store = ConversationStore(database)
         threads = ThreadStore(database)
         items = CatalogueStore(database, catalogue_log)
@@ -98,7 +98,7 @@ class Desk:
         self.reading = Reading(conversations, ListStore(database), threads, items, names, clock)
         self.actions = Actions(changing, directory, items)
         messages = MessageStore(database)
-        self.sending = Sending(changing, messages, directory, templates, media)
+        self.sending = Sending(changing, messages, templates, media)
         self.timers = Timers(changing, self.store, messages)
         self.holders = Holders(
             changing,

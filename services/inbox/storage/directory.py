@@ -115,15 +115,6 @@ class DirectoryStore:
             raise not_found()
         return found
 
-    async def is_there(self, kind: type[Entity], tenant: str, entity_id: str) -> bool:
-        """Whether the tenant has it: by the view, and what that lacks is looked up.
-
-        What another process deleted may be there for a moment more.
-        """
-        if self.view.has((KINDS[kind], tenant, entity_id)):
-            return True
-        return await self.find(kind, tenant, entity_id) is not None
-
     async def page(
         self, kind: type[E], tenant: str | None, *, limit: int, after: str | None
     ) -> Page[E]:

@@ -98,9 +98,6 @@ class DirectoryView:
         entry = self._entries.get((kind, tenant, entity_id))
         return entry if isinstance(entry, expected) else None
 
-    def has(self, place: Place) -> bool:
-        return place in self._entries
-
     def tenant(self, tenant: str) -> TenantEntry | None:
         return self._get(EntityKind.TENANT, tenant, tenant, TenantEntry)
 

@@ -9,7 +9,7 @@ from services.inbox.decisions.admission import NUMBER_DELETED, Verdict, judge, j
 from services.inbox.decisions.lifecycle import Move, Refusal, Trigger
 from services.inbox.model.catalogue import CloseReason
 from services.inbox.model.conversation import Conversation
-from services.inbox.model.entities import Agent, Number, Team
+from services.inbox.model.entities import Agent, Team
 from services.inbox.model.errors import RefusedError
 from services.inbox.model.events import Command
 from services.inbox.storage.catalogue import CatalogueStore
@@ -121,7 +121,7 @@ class Actions:
                 raise changing.refused(verdict, tenant)
             if conversation is None or verdict is Verdict.HOLDS:
                 return Step(repeated_answer(conversation, call.viewer))
-            if trigger is Trigger.REOPEN and not await self._has_number(conversation):
+            if trigger is Trigger.REOPEN and not await changing.has_number(conversation):
                 raise changing.refused(NUMBER_DELETED, tenant)
             draft = changing.begin(conversation, key, status)
             details = {**(told or {}), **({"note": note} if note else {})} or None
@@ -129,9 +129,6 @@ class Actions:
             return changing.step(head, draft, draft.conversation)
 
         return await changing.log.change(call.conversation_id, decide)
-
-    async def _has_number(self, conversation: Conversation) -> bool:
-        return await self._directory.is_there(Number, conversation.tenant, conversation.number_id)
 
     async def mark_read(self, call: Call) -> Conversation:
         """Also asks for the blue ticks, where something was unread."""

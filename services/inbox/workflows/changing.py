@@ -18,7 +18,7 @@ from services.inbox.model.events import ActorRef
 from services.inbox.model.people import Person
 from services.inbox.storage.documents import conversation_document, conversation_of
 from services.inbox.storage.entries import render
-from services.inbox.storage.teams import Teams
+from services.inbox.storage.existence import Existence
 from shared.ids import IdHasher
 from shared.mongo.headlog import Change, Head, HeadLog, Step
 
@@ -51,7 +51,7 @@ class Changing:
     names: Names
     ids: IdHasher
     clock: Callable[[], datetime]
-    teams: Teams
+    existence: Existence
 
     def answer_key(self, call: Call, action: str) -> str | None:
         """What the key is kept as: it belongs to one person and one kind of call."""
@@ -113,7 +113,12 @@ class Changing:
         team = conversation.team
         if team is None:
             return None
-        return team if await self.teams.gone([(conversation.tenant, team)]) else None
+        gone = await self.existence.gone_teams([(conversation.tenant, team)])
+        return team if gone else None
+
+    async def has_number(self, conversation: Conversation) -> bool:
+        """Whether the conversation's number is still the tenant's."""
+        return await self.existence.has_number(conversation.tenant, conversation.number_id)
 
     def refused(self, refusal: Refusal, tenant: str) -> RefusedError:
         """The error of a refusal, its holder with the present name."""

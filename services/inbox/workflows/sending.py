@@ -28,10 +28,8 @@ from services.inbox.decisions.sending import (
     resend,
 )
 from services.inbox.model.conversation import Conversation, Message
-from services.inbox.model.entities import Number
 from services.inbox.model.errors import RefusedError, invalid
 from services.inbox.model.outgoing import OutgoingRequest, ReactionChoice, StoredMedia
-from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.messages import MessageStore, overlay
 from services.inbox.workflows.changing import Call, Changing, conversation_at
 from services.inbox.workflows.templates import TemplateBook
@@ -79,12 +77,10 @@ class Sending:
         self,
         changing: Changing,
         messages: MessageStore,
-        directory: DirectoryStore,
         templates: TemplateBook,
         media: MediaCatalogue | None = None,
     ) -> None:
         self._changing = changing
-        self._directory = directory
         self._messages = messages
         self._templates = templates
         self._media = media or NoMedia()
@@ -157,9 +153,7 @@ class Sending:
         return error
 
     async def _has_number(self, conversation: Conversation | None) -> bool:
-        return conversation is not None and await self._directory.is_there(
-            Number, conversation.tenant, conversation.number_id
-        )
+        return conversation is not None and await self._changing.has_number(conversation)
 
     async def _find_media(self, call: Call, request: OutgoingRequest) -> StoredMedia | None:
         choice = request.media

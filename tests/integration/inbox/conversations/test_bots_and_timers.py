@@ -12,10 +12,10 @@ import pytest
 from services.inbox.app.foundation import now
 from services.inbox.decisions.views import iso
 from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.storage.presence import PRESENCE, PresenceStore
-from services.inbox.storage.teams import Teams
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.holders import CHANGES_COUNT_WITHIN, Holders
 from services.inbox.workflows.timers import Timers
@@ -162,7 +162,7 @@ class Later:
             DirectoryNames(base.view),
             base.ids,
             lambda: now() + ahead,
-            Teams(base.database, base.view),
+            Existence(base.database, base.view),
         )
         store = ConversationStore(base.database)
         self.timers = Timers(changing, store, MessageStore(base.database))

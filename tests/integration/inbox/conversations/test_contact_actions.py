@@ -10,6 +10,7 @@ from services.inbox.app.foundation import now
 from services.inbox.decisions.lifecycle import Viewer
 from services.inbox.storage.contacts import CONTACTS
 from services.inbox.storage.conversations import ConversationStore
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.names import DirectoryNames
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.labelling import Labelling
@@ -235,7 +236,9 @@ async def test_a_chat_that_began_beside_the_block_is_closed_by_its_publication(
 
 def _labelling(office: Office, contacts: HeadLog) -> Labelling:
     base = office.base
-    changing = Changing(office.log(), DirectoryNames(base.view), base.ids, now)
+    changing = Changing(
+        office.log(), DirectoryNames(base.view), base.ids, now, Existence(base.database, base.view)
+    )
     return Labelling(changing, contacts, ConversationStore(base.database))
 
 

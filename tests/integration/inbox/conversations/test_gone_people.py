@@ -18,9 +18,9 @@ from services.inbox.storage.contacts import CONTACTS
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.directory import DirectoryStore
 from services.inbox.storage.directory_view import DirectoryView
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
-from services.inbox.storage.teams import Teams
 from services.inbox.storage.templates import TemplateStore
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.follow_ups import LOOK_AGAIN, FollowUps
@@ -61,7 +61,7 @@ def changing_of(office: Office, ahead: timedelta = timedelta()) -> Changing:
         DirectoryNames(base.view),
         base.ids,
         lambda: now() + ahead,
-        Teams(base.database, base.view),
+        Existence(base.database, base.view),
     )
 
 
@@ -147,9 +147,9 @@ async def test_regression_a_closed_chat_comes_back_without_the_team_that_is_gone
 
 async def test_a_team_that_another_pod_made_a_moment_ago_keeps_its_chats(office: Office) -> None:
     chat = await office.arrive(bot=True, team=office.sales)
-    elsewhere = Teams(office.base.database, DirectoryView())
+    elsewhere = Existence(office.base.database, DirectoryView())
     asked = [(office.tenant.id, office.sales), ("another", office.support)]
-    assert await elsewhere.gone(asked) == {office.support}
+    assert await elsewhere.gone_teams(asked) == {office.support}
     await hands_off(office, chat)
     assert (await office.ana.get(chat))["team"]["id"] == office.sales
 

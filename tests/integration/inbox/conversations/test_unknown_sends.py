@@ -11,9 +11,9 @@ from services.inbox.app.foundation import now
 from services.inbox.decisions.views import iso
 from services.inbox.storage.conversations import ConversationStore
 from services.inbox.storage.entries import CONVERSATIONS
+from services.inbox.storage.existence import Existence
 from services.inbox.storage.messages import MessageStore
 from services.inbox.storage.names import DirectoryNames
-from services.inbox.storage.teams import Teams
 from services.inbox.workflows.changing import Changing
 from services.inbox.workflows.timers import Timers
 from shared.contracts.envelope import Envelope
@@ -40,7 +40,7 @@ def pod(office: Office, seconds: float, faults: FaultPoints | None = None) -> Ti
         DirectoryNames(base.view),
         base.ids,
         lambda: now() + timedelta(seconds=seconds),
-        Teams(base.database, base.view),
+        Existence(base.database, base.view),
     )
     return Timers(changing, ConversationStore(base.database), MessageStore(base.database))
 
