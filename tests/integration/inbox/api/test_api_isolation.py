@@ -41,6 +41,7 @@ TABLE: Final = (
     (r"\w+ /internal/v1/", ("internal",)),
     (r"\w+ /v1/platform/", ("platform",)),
     (r"\w+ /v1/admin/", ("admin",)),
+    (r"GET /v1/contacts/blocked$", ("supervisor", "admin")),
     (r"GET /v1/conversations/{conversation_id}(/messages)?$", (*ROLES, "bot")),
     (r"POST /v1/conversations/{conversation_id}/(messages|typing|handoff)$", (*ROLES, "bot")),
     (r"PUT /v1/contacts/{contact_id}/labels$", (*ROLES, "bot")),

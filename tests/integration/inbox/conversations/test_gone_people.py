@@ -45,7 +45,7 @@ def desk_of(office: Office, directory: DirectoryStore) -> Desk:
         directory,
         base.publisher,
         conversations=office.log(),
-        contacts=office.log(CONTACTS),
+        labelling=labelling_of(office),
         catalogue_log=office.log(CATALOGUE),
         trail=AuditStore(base.database, kept=timedelta(days=1)),
         templates=TemplateBook(TemplateStore(base.database), base.view, base.publisher, now),
@@ -54,11 +54,18 @@ def desk_of(office: Office, directory: DirectoryStore) -> Desk:
     )
 
 
-def changing_of(office: Office, ahead: timedelta = timedelta()) -> Changing:
+def labelling_of(office: Office, view: DirectoryView | None = None) -> Labelling:
+    store = ConversationStore(office.base.database)
+    return Labelling(changing_of(office, view=view), office.log(CONTACTS), store)
+
+
+def changing_of(
+    office: Office, ahead: timedelta = timedelta(), view: DirectoryView | None = None
+) -> Changing:
     base = office.base
     return Changing(
         office.log(),
-        DirectoryNames(base.view),
+        DirectoryNames(view or base.view),
         base.ids,
         lambda: now() + ahead,
         Existence(base.database, base.view),
@@ -188,7 +195,7 @@ async def test_regression_a_label_given_behind_its_deletion_is_taken_a_minute_la
         while await base.directory.to_follow_up(now()):  # noqa: ASYNC110 - the service's own loop
             await asyncio.sleep(0.05)
     viewer = Viewer(office.ana.id, office.tenant.id, Role.AGENT, frozenset())
-    given = await desk_of(office, behind).labelling.relabel(viewer, contact, [label], [])
+    given = await labelling_of(office, behind.view).relabel(viewer, contact, [label], [])
     assert given.labels == (label,)
     await look_again(office)
     assert (await office.ana.get(chat))["labels"] == []
