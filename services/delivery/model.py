@@ -266,7 +266,7 @@ class FaultPoint(StrEnum):
 
 
 class CallKind(StrEnum):
-    """Commands that are not sends: may be repeated, in no order but the bot's."""
+    """Commands that are not sends: may be repeated, in no order but a bot's and a contact's."""
 
     READ = "message.read"
     FETCH = "media.fetch"
@@ -277,10 +277,20 @@ class CallKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What a number's block list is to say of a contact; the highest `version` counts."""
+
+    contact_id: str
+    version: int
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One such command; `payload` is its JSON. `id` is the command's event id.
 
-    `seq` orders what a bot is told of one chat (`key`).
+    `seq` orders what a bot is told of one chat (`key`). `wish` is that of a `contact.block`, and
+    `begun` tells that Meta may have been asked for it, or for an older one, in this record's name.
     """
 
     id: str
@@ -294,6 +304,8 @@ class CallRecord:
     retries: int = 0
     due_at: datetime | None = None
     seq: int = 0
+    wish: Wish | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,12 +87,17 @@ class FetchMedia(Payload):
 
 
 class BlockContact(Payload):
-    """`contact.block`: change Meta's own block list of a number."""
+    """`contact.block`: change Meta's own block list of a number.
+
+    `contact_version` is the contact's version that wishes it: of one contact and number the highest
+    counts, whichever chat or partition it comes by. 0: not told.
+    """
 
     contact_id: str
     number_id: str
     recipient: Recipient
     blocked: bool
+    contact_version: int = 0
 
 
 class SyncTemplates(Payload):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pymongo import IndexModel
 from pymongo.errors import BulkWriteError
 
-from services.delivery.model import CallKind, CallRecord, EventNote
+from services.delivery.model import CallKind, CallRecord, EventNote, Wish
 from shared.mongo.client import DUPLICATE_KEY, Database, Document, transient_errors
 
 KEPT = timedelta(days=3)
@@ -29,6 +29,16 @@ class CallRecords:
                         [("partition", 1), ("_id", 1)],
                         name="open",
                         partialFilterExpression={"open": True},
+                    ),
+                    IndexModel(
+                        [
+                            ("tenant", 1),
+                            ("number", 1),
+                            ("wish.contact", 1),
+                            ("wish.version", -1),
+                        ],
+                        name="wishes",
+                        partialFilterExpression={"wish.contact": {"$exists": True}},
                     ),
                     IndexModel("expires_at", name="expiry", expireAfterSeconds=0),
                 ]
@@ -69,6 +79,27 @@ class CallRecords:
                 {"$set": {"retries": retries, "due_at": due_at}},
             )
 
+    async def newest_wish(self, tenant: str, number_id: str, contact_id: str) -> Wish | None:
+        """That of the newest command of a contact and number, whether it is open or done."""
+        query = {"tenant": tenant, "number": number_id, "wish.contact": contact_id}
+        with transient_errors():
+            found = await self._calls.find_one(query, {"wish": True}, sort=[("wish.version", -1)])
+        return None if found is None else _wish(found)
+
+    async def begin(self, record: CallRecord, wish: Wish) -> bool:
+        """From now on Meta may have been asked for this wish, or for an older one, by the record.
+
+        Another wish than the record's own begins with all its retries. False: the record is done.
+        """
+        members = {"begun": True, "wish": _wish_document(wish)}
+        if wish != record.wish:
+            members["retries"] = 0
+        with transient_errors():
+            result = await self._calls.update_one(
+                {"_id": record.id, "tenant": record.tenant, "open": True}, {"$set": members}
+            )
+        return result.matched_count == 1
+
     async def answered(self, record: CallRecord, event: EventNote) -> EventNote:
         """Keep the event of a call's end; the first one written is the one that counts."""
         document = [event.id, event.type, event.tenant, event.key, event.at, event.value]
@@ -93,7 +124,7 @@ class CallRecords:
 
 
 def _document(r: CallRecord) -> Document:
-    return {
+    document: Document = {
         "_id": r.id,
         "tenant": r.tenant,
         "number": r.number_id,
@@ -106,6 +137,18 @@ def _document(r: CallRecord) -> Document:
         "event": None,
         "open": True,
     }
+    if r.wish is not None:
+        document["wish"] = _wish_document(r.wish)
+    return document
+
+
+def _wish_document(wish: Wish) -> Document:
+    return {"contact": wish.contact_id, "version": wish.version, "blocked": wish.blocked}
+
+
+def _wish(d: Document) -> Wish | None:
+    wish = d.get("wish")
+    return None if wish is None else Wish(wish["contact"], wish["version"], wish["blocked"])
 
 
 def _record(d: Document) -> CallRecord:
@@ -121,6 +164,8 @@ def _record(d: Document) -> CallRecord:
         retries=d.get("retries", 0),
         due_at=d.get("due_at"),
         seq=d.get("seq", 0),
+        wish=_wish(d),
+        begun=d.get("begun", False),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads, blocks and downloads: in no order, repeated until done; they cost no money."""
+"""Reads, blocks and downloads: repeated until done, of a contact's blocks the newest; no money."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from services.delivery.workflows.fetching import Fetcher
 from services.delivery.workflows.numbers import Numbers
 from services.delivery.workflows.running import Runs
 from services.delivery.workflows.telling import RunPublisher, call_event, error_json, note_record
+from services.delivery.workflows.wishing import Wishes
 from shared.contracts.commands import BlockContact, FetchMedia, ReadMessage, ResumeNumber
 from shared.contracts.errors import TransientError
 from shared.contracts.events import DeliveryEventType
@@ -85,6 +86,7 @@ class Calls:
         jitter: Callable[[], float],
     ) -> None:
         self._records = records
+        self._wishes = Wishes(records)
         self._schedule = schedule
         self._graph = graph
         self._numbers = numbers
@@ -141,11 +143,9 @@ class Calls:
         if record.kind is CallKind.RESUME:
             await self._resume(record)
         elif event is None:
-            who = self._numbers.credentials(record.tenant, record.number_id)
-            stopped = self._schedule.is_stopped(record.tenant, record.number_id)
-            if (who is None or stopped) and not self._is_stale(record):
+            outcome = await self._attempt(record)
+            if outcome is None:
                 return _WAIT
-            outcome = Ended() if who is None else await self._carry_out(record, who)
             if isinstance(outcome, Again):
                 retries = record.retries + outcome.counts
                 due_at = self._clock.after(outcome.delay)
@@ -159,6 +159,25 @@ class Calls:
                 return _WAIT
         await self._records.done(record, self._clock.now())
         return None
+
+    async def _attempt(self, record: CallRecord) -> Ended | Again | None:
+        """None: not now."""
+        if self._is_stale(record):
+            return Ended()
+        current = await self._wishes.current(record)
+        if current is None:
+            return Ended()
+        who = self._numbers.credentials(record.tenant, record.number_id)
+        if who is None or self._schedule.is_stopped(record.tenant, record.number_id):
+            return None
+        begun = await self._wishes.begin(current)
+        if begun is None:
+            return Ended()
+        outcome = await self._carry_out(begun, who)
+        if isinstance(outcome, Ended) and await self._wishes.is_outdated(begun):
+            # At once and whoever owns the partition now: this request may have arrived last.
+            return await self._attempt(begun)
+        return outcome
 
     def _is_stale(self, record: CallRecord) -> bool:
         age = self._clock.now() - record.stored_at
@@ -185,8 +204,6 @@ class Calls:
         await self._numbers.resume(record.tenant, command.number_id, command.stopped_at)
 
     async def _read(self, record: CallRecord, who: Credentials) -> Ended | Again:
-        if self._is_stale(record):
-            return Ended()
         command = ReadMessage.model_validate_json(record.payload)
         # The indicator lasts 25 s at most: later than that it would announce nobody.
         typing = command.typing and self._clock.now() - record.stored_at < _TYPING_AGE
@@ -194,7 +211,7 @@ class Calls:
         return self._again(record, who, answer) or Ended()
 
     async def _block(self, record: CallRecord, who: Credentials) -> Ended | Again:
-        command = BlockContact.model_validate_json(record.payload)
+        command = _block_command(record)
         to = command.recipient
         error: ErrorNote | None = None
         try:
@@ -210,6 +227,10 @@ class Calls:
                 error = ErrorNote(answer.code, answer.title, answer.detail)
             elif not isinstance(answer, Done):
                 error = ErrorNote("not_reached", answer.reason)
+        return self._blocked(record, error)
+
+    def _blocked(self, record: CallRecord, error: ErrorNote | None) -> Ended:
+        command = _block_command(record)
         kind = DeliveryEventType.BLOCK_DONE if error is None else DeliveryEventType.BLOCK_FAILED
         value = {
             "contact_id": command.contact_id,
@@ -227,6 +248,10 @@ class Calls:
             if again is not None:
                 return again
             result = {"error": _failure(result)}
+        return self._fetched(record, result)
+
+    def _fetched(self, record: CallRecord, result: dict[str, Any]) -> Ended:
+        command = FetchMedia.model_validate_json(record.payload)
         failed = result.get("error") is not None
         kind = DeliveryEventType.MEDIA_FAILED if failed else DeliveryEventType.MEDIA_READY
         value = {
@@ -262,6 +287,13 @@ class Calls:
                 return None
             case _ as never:
                 assert_never(never)
+
+
+def _block_command(record: CallRecord) -> BlockContact:
+    """The command, with the wish that counts."""
+    command = BlockContact.model_validate_json(record.payload)
+    wish = record.wish
+    return command if wish is None else command.model_copy(update={"blocked": wish.blocked})
 
 
 def _failure(answer: CallAnswer) -> dict[str, Any] | None:

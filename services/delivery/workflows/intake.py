@@ -16,11 +16,12 @@ from services.delivery.model import (
     Recipient,
     SendRecord,
     SendStatus,
+    Wish,
 )
 from services.delivery.storage import CallRecords, SendRecords
 from services.delivery.workflows.clock import Clock
 from services.delivery.workflows.owning import Ownership
-from shared.contracts.commands import COMMANDS, CommandType, NotifyBot, SendMessage
+from shared.contracts.commands import COMMANDS, BlockContact, CommandType, NotifyBot, SendMessage
 from shared.contracts.envelope import Envelope, read_envelope
 from shared.contracts.errors import EnvelopeError
 from shared.contracts.records import InRecord
@@ -136,4 +137,7 @@ def call_record(envelope: Envelope, record: InRecord, now: datetime) -> CallReco
         payload=value,
         stored_at=now,
         seq=command.version if isinstance(command, NotifyBot) else 0,
+        wish=Wish(command.contact_id, command.contact_version, command.blocked)
+        if isinstance(command, BlockContact)
+        else None,
     )

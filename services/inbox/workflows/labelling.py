@@ -200,7 +200,7 @@ class Labelling:
                 },
                 carried=head.unpublished,
                 type_=wish.event,
-                commands=await self._left_blocked(after)
+                commands=await self._left_blocked(replace(after, version=before.version + 1))
                 if before.blocked and not after.blocked
                 else (),
             )
@@ -334,6 +334,7 @@ def _block_at_meta(was: Conversation, contact: Contact, now: datetime) -> tuple[
                 "number_id": was.number_id,
                 "recipient": recipient_of(was),
                 "blocked": contact.blocked,
+                "contact_version": contact.version,
             },
         ),
     )

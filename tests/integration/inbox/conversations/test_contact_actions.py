@@ -102,6 +102,10 @@ async def _block_commands(office: Office, conversation: str, count: int) -> list
     return list(found.values())
 
 
+async def _version(office: Office, contact_id: str) -> int:
+    return (await office.log(CONTACTS).load([contact_id]))[contact_id].version
+
+
 async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_office: Office):
     office = shared_office
     known = await office.contact()
@@ -128,7 +132,9 @@ async def test_blocking_closes_every_chat_and_unblocking_opens_none(shared_offic
     assert told == [("unblocked", None), (None, "blocked"), ("blocked", None)]
     assert {each["actor"]["name"] for each in log.body["items"]} == {"ana"}
     # Meta's rule: only who wrote in the last 24 hours can be blocked there.
-    assert [each.blocked for each in await _block_commands(office, held, 2)] == [True, False]
+    asked = await _block_commands(office, held, 2)
+    assert [each.blocked for each in asked] == [True, False]
+    assert asked[0].contact_version < asked[1].contact_version == await _version(office, known.id)
     assert [each.blocked for each in await _block_commands(office, waiting, 1)] == [False]
 
 
@@ -176,6 +182,8 @@ async def test_regression_a_contact_whose_chats_were_deleted_can_be_unblocked(
     asked = await _block_commands(shared_office, held, 2)
     assert [each.blocked for each in asked] == [True, False]
     assert [each.recipient.wa_id for each in asked] == ["5215588880000"] * 2
+    version = await _version(shared_office, known.id)
+    assert asked[0].contact_version < asked[1].contact_version == version
 
 
 @pytest.mark.parametrize("action", ["block", "unblock"])
