@@ -259,7 +259,6 @@ class Service:
         )
         self.broker = register(engine.intake, engine.ownership, self._runtime)
         self.halted = self._runtime.halted
-        self._complete = asyncio.Event()
         token = settings.internal_token
         self._components = Components(
             LoopLag(self.metrics),
@@ -313,12 +312,13 @@ class Service:
     def _when_complete(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         # A suspended tenant or a stopped number must be known before the first POST.
         async def gated() -> None:
-            if not self._complete.is_set():
+            complete = self._engine.numbers.complete
+            if not complete.is_set():
                 day = timedelta(days=1)
                 await self._directory.wait_caught_up(day)
                 await self._credentials.wait_caught_up(day)
                 await self._engine.numbers.loaded.wait()
-                self._complete.set()
+                complete.set()
             await run()
 
         return gated

@@ -51,6 +51,7 @@ _READ_AGE = timedelta(hours=1)
 _DATED = frozenset({CallKind.READ, CallKind.TEMPLATES})
 _TYPING_AGE = timedelta(seconds=20)
 _FETCH_AGE = timedelta(days=6)
+_GONE = ErrorNote("number_deleted", "number_deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ class Calls:
         """None: not now."""
         if self._is_stale(record):
             return Ended()
+        if self._numbers.is_gone(record.tenant, record.number_id):
+            return self._without_number(record)
         current = await self._wishes.current(record)
         if current is None:
             return Ended()
@@ -261,6 +264,17 @@ class Calls:
             **result,
         }
         return Ended(call_event(record, kind, value, self._clock.now()))
+
+    def _without_number(self, record: CallRecord) -> Ended:
+        match record.kind:
+            case CallKind.FETCH:
+                return self._fetched(record, {"error": error_json(_GONE)})
+            case CallKind.BLOCK:
+                return self._blocked(record, _GONE)
+            case CallKind.READ | CallKind.TEMPLATES | CallKind.RESUME | CallKind.BOT:
+                return Ended()
+            case _ as never:
+                assert_never(never)
 
     def _again(self, record: CallRecord, who: Credentials, answer: CallAnswer) -> Again | None:
         """Whether to try once more; None: it is over, well or not."""

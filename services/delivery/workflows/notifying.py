@@ -170,11 +170,12 @@ class Bots:
 
     async def _attempt(self, record: CallRecord) -> BotDone | BotLater | BotFailed | None:
         """None: not now. Nothing leaves a suspended tenant, or a number not known yet."""
+        if self._numbers.is_gone(record.tenant, record.number_id):
+            return BotDone()
         if self._schedule.is_suspended(record.tenant):
             return None
         if self._numbers.credentials(record.tenant, record.number_id) is None:
-            gone = self._numbers.is_gone(record.tenant, record.number_id)
-            return BotDone() if gone else None
+            return None
         hook = self._numbers.bot(record.tenant, record.number_id)
         if hook is None:
             return BotFailed("no_bot")

@@ -6,10 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from services.delivery.decisions.schedule import Schedule
 from services.delivery.gateways.graph import Credentials, Graph
@@ -26,15 +24,14 @@ from services.delivery.model import (
 )
 from services.delivery.storage import StoppedNumbers
 from services.delivery.workflows.clock import Clock
+from services.delivery.workflows.entries import hook_of, parsed, place_of
 from services.delivery.workflows.telling import RunPublisher, note_record, number_event
-from shared.contracts.base import Payload
 from shared.contracts.directory import (
     CredentialsEntry,
     EntityKind,
     NumberEntry,
     Secrets,
     TenantEntry,
-    split_directory_key,
 )
 from shared.contracts.envelope import read_envelope
 from shared.contracts.errors import PermanentError, TransientError
@@ -48,9 +45,10 @@ _TICK = 1.0
 _REREAD_EVERY = 5.0
 _LEVEL_EVERY = 3600.0
 _HIGH_PER_SECOND = 1000.0
+# Far above the five minutes after which inbox tells again what a topic lost.
+_MISSED_FOR = 3600.0
 
 Key = tuple[str, str]
-_P = TypeVar("_P", bound=Payload)
 
 
 def _nobody() -> None:
@@ -84,8 +82,10 @@ class Numbers:
         self._bots: dict[Key, BotHook | None] = {}
         self._tenant_of: dict[str, str] = {}
         self._gone: set[Key] = set()
+        self._missed: dict[Key, float] = {}
         self._entries: dict[Key, NumberEntry] = {}
         self._tenants: dict[str, int] = {}
+        self._erased: set[str] = set()
         self._stops: dict[Key, Stop] = {}
         self._unwritten: list[tuple[Stop, bool]] = []
         self._writing = asyncio.Lock()
@@ -93,33 +93,43 @@ class Numbers:
         self._counted: set[str] = set()
         self._changed = asyncio.Event()
         self.loaded = asyncio.Event()
+        self.complete = asyncio.Event()
         self.on_change: Callable[[], None] = _nobody
 
     # --- The compacted topics ---
 
     def apply_directory(self, record: InRecord) -> None:
         """One record of directory.v1: tenants and numbers matter here. Raises PermanentError."""
-        tenant, kind, entity_id = _split(record)
+        tenant, kind, entity_id = place_of(record)
         if kind is EntityKind.NUMBER:
             self._take_number(tenant, entity_id, record.value)
         if kind is not EntityKind.TENANT:
             return
         now = self._clock.monotonic()
         if record.value is None:
-            self._schedule.set_suspended(entity_id, now, suspended=True)
+            self._erased.add(tenant)
+            self._hold_erased(tenant)
             return
-        entry = _parsed(TenantEntry, record.value)
+        entry = parsed(TenantEntry, record.value)
         if entry.version <= self._tenants.get(tenant, -1):
             return
         self._tenants[tenant] = entry.version
+        self._erased.discard(tenant)
         self._schedule.set_suspended(entry.id, now, suspended=entry.status == "suspended")
         self._tell()
+
+    def _hold_erased(self, tenant: str) -> None:
+        """Nothing of an erased tenant is sent; when its numbers are gone, what is left ends."""
+        if tenant in self._erased:
+            left = any(owner == tenant for owner, _ in self._credentials)
+            self._schedule.set_suspended(tenant, self._clock.monotonic(), suspended=left)
+            self._tell()
 
     def _take_number(self, tenant: str, number_id: str, value: bytes | None) -> None:
         if value is None:
             self._entries.pop((tenant, number_id), None)
             return
-        entry = _parsed(NumberEntry, value)
+        entry = parsed(NumberEntry, value)
         known = self._entries.get((tenant, number_id))
         if known is None or known.version < entry.version:
             self._entries[tenant, number_id] = entry
@@ -127,15 +137,11 @@ class Numbers:
     def apply_credentials(self, record: InRecord) -> None:
         """One record of credentials.v1. Raises PermanentError."""
         number_id = (record.key or b"").decode(errors="replace")
-        now = self._clock.monotonic()
         if record.value is None:
             tenant = self._tenant_of.get(number_id) or read_envelope(record.headers).tenant
-            self._credentials.pop((tenant, number_id), None)
-            self._bots.pop((tenant, number_id), None)
-            self._gone.add((tenant, number_id))
-            self._schedule.set_number(tenant, number_id, now, known=True)
+            self._lose((tenant, number_id))
             return
-        entry = _parsed(CredentialsEntry, record.value)
+        entry = parsed(CredentialsEntry, record.value)
         key = (entry.tenant, entry.number_id)
         known = self._credentials.get(key)
         if known is not None and entry.version <= known.version:
@@ -144,17 +150,30 @@ class Numbers:
             plain = self._sealer.open(entry.sealed, owner=entry.number_id)
         except SealError as bad:
             raise PermanentError("credentials_not_readable") from bad
-        secrets = _parsed(Secrets, plain)
+        secrets = parsed(Secrets, plain)
         self._credentials[key] = Credentials(
             entry.phone_number_id, secrets.access_token, entry.version
         )
-        self._bots[key] = _hook_of(secrets)
+        self._bots[key] = hook_of(secrets)
         self._tenant_of[entry.number_id] = entry.tenant
         self._gone.discard(key)
         self._levels.pop(key, None)
-        self._schedule.set_number(*key, now, known=True)
+        self._schedule.set_number(*key, self._clock.monotonic(), known=True)
         stop = self._stops.get(key)
         if stop is not None and entry.version > stop.version:
+            self._resume(stop)
+        self._hold_erased(entry.tenant)
+        self._tell()
+
+    def _lose(self, key: Key) -> None:
+        """The number was deleted: what is left of it may go, to end as that."""
+        self._credentials.pop(key, None)
+        self._bots.pop(key, None)
+        self._gone.add(key)
+        self._schedule.set_number(*key, self._clock.monotonic(), known=True)
+        self._hold_erased(key[0])
+        stop = self._stops.get(key)
+        if stop is not None:
             self._resume(stop)
         self._tell()
 
@@ -181,8 +200,17 @@ class Numbers:
         return self._bots.get((tenant, number_id))
 
     def is_gone(self, tenant: str, number_id: str) -> bool:
-        """Whether the number was deleted."""
-        return (tenant, number_id) in self._gone
+        """Whether the number was deleted.
+
+        Topics forget deletions after days: so is one that neither of them has had for an hour.
+        """
+        key = (tenant, number_id)
+        if self.complete.is_set() and not self._is_known(key):
+            self._missed.setdefault(key, self._clock.monotonic())
+        return key in self._gone
+
+    def _is_known(self, key: Key) -> bool:
+        return key in self._gone or key in self._credentials or key in self._entries
 
     def stops(self) -> list[Stop]:
         """The numbers that are stopped now."""
@@ -201,7 +229,9 @@ class Numbers:
         """Send nothing more from this number; `version` is that of the credentials used."""
         key = (tenant, number_id)
         present = self._credentials.get(key)
-        if key in self._stops or (present is not None and present.version > version):
+        if key in self._stops or self.is_gone(*key):
+            return
+        if present is not None and present.version > version:
             return
         now = self._clock.now()
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -268,7 +298,7 @@ class Numbers:
                 continue
             present = self._credentials.get(key)
             self._take_stop(stop)
-            if present is not None and present.version > stop.version:
+            if self.is_gone(*key) or (present is not None and present.version > stop.version):
                 self._resume(stop)
         for key, stop in list(self._stops.items()):
             if key not in there and (*key, stop.at) not in written:
@@ -289,6 +319,7 @@ class Numbers:
             except TransientError as error:
                 log.warning("numbers.store_away", error=str(error))
             self._end_pauses()
+            self._give_up_missed()
             self._count()
             try:
                 async with asyncio.timeout(_TICK):
@@ -309,6 +340,17 @@ class Numbers:
         for stop in list(self._stops.values()):
             if stop.until is not None and stop.until <= now:
                 self._resume(stop)
+
+    def _give_up_missed(self) -> None:
+        for key in (*self._schedule.used_numbers(), *self._stops):
+            self.is_gone(*key)
+        now = self._clock.monotonic()
+        for key, since in list(self._missed.items()):
+            if self._is_known(key):
+                del self._missed[key]
+            elif now - since > _MISSED_FOR:
+                log.warning("number.missed", tenant=key[0], number=key[1])
+                self._lose(key)
 
     async def _write(self) -> None:
         async with self._writing:
@@ -353,28 +395,3 @@ class Numbers:
                 self.on_change()
             else:
                 self._levels[key] = now + 60.0
-
-
-def _hook_of(secrets: Secrets) -> BotHook | None:
-    if secrets.bot_webhook_url is None or secrets.bot_secret is None:
-        return None
-    return BotHook(
-        secrets.bot_webhook_url,
-        secrets.bot_secret,
-        secrets.bot_former_secret,
-        secrets.bot_former_until,
-    )
-
-
-def _split(record: InRecord) -> tuple[str, EntityKind | None, str]:
-    try:
-        return split_directory_key(record.key or b"")
-    except ValueError:  # a kind that this version does not know
-        return "", None, ""
-
-
-def _parsed(model: type[_P], raw: bytes) -> _P:
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as bad:
-        raise PermanentError("bad_payload") from bad

@@ -174,9 +174,12 @@ class Pod:
         self.crashed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, *, partitions: Iterable[int] = range(PARTITIONS)) -> None:
+    async def start(
+        self, *, partitions: Iterable[int] = range(PARTITIONS), known: bool = True
+    ) -> None:
         await self.engine.start()
-        self.know(credentials())
+        if known:
+            self.know(credentials())
         self._task = asyncio.create_task(self._run())
         self.assign(partitions)
 
