@@ -9,7 +9,7 @@ from enum import StrEnum
 from services.inbox.model.contact import ATTRIBUTES_KEPT, FORMER_KEPT, Contact
 from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
-from shared.contracts.phones import digits_of, other_spellings, spelling_of
+from shared.contracts.phones import digits_of, is_same_phone, other_spellings, spelling_of
 
 
 class IdentityKind(StrEnum):
@@ -60,18 +60,18 @@ def origin(found: tuple[Identity, ...]) -> Identity:
     return Identity(IdentityKind.PHONE, spelling_of(first.value))
 
 
-def is_another(identity: Identity, one: str | None, other: str | None) -> bool:
-    """Whether two BSUIDs that meet in the spelling of a phone alone are two users.
+def is_another(identity: Identity, user_id: str | None, known: ContactSnapshot | None) -> bool:
+    """Whether somebody with a BSUID is not whom their phone leads to.
 
-    A landline of Brazil and the mobile with a 9 in front are two phones, though they look like
-    two spellings of one.
+    Two BSUIDs that meet in a phone which the one contact left, for another phone, are two users:
+    the phone was given to somebody else. So are two that meet in the spelling of a phone alone: a
+    landline of Brazil and the mobile with a 9 in front only look like two spellings of one.
     """
-    return (
-        identity.kind is IdentityKind.SPELLING
-        and one is not None
-        and other is not None
-        and one != other
-    )
+    if user_id is None or known is None or known.user_id is None or known.user_id == user_id:
+        return False
+    if identity.kind is IdentityKind.PHONE:
+        return known.wa_id is not None and not is_same_phone(known.wa_id, identity.value)
+    return identity.kind is IdentityKind.SPELLING
 
 
 def phone_variants(wa_id: str) -> tuple[str, ...]:

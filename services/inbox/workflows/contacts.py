@@ -144,22 +144,26 @@ class ContactResolver:
         for _ in range(ROUNDS):
             found = await self._identities.find({key for row in keys for key in row})
             known = {key: each.contact for key, each in found.items()}
-            users = await self._users(wants, found.values())
+            holders = await self._holders(found.values())
             claims: dict[str, str] = {}
             tenants: dict[str, str] = {}
             links: set[tuple[str, str, str]] = set()
             for want, whole in zip(wants, keys, strict=True):
-                user = want.person.user_id or users.get(known.get(whole[0], "")) if whole else None
+                user = _user(want, holders.get(known.get(whole[0], ""))) if whole else None
                 row = [
                     key
                     for key, identity in zip(whole, want.identities(), strict=True)
-                    if not is_another(identity, user, users.get(known.get(key, "")))
+                    if not is_another(identity, user, holders.get(known.get(key, "")))
                 ]
                 held = list(dict.fromkeys(known[key] for key in row if key in known))
                 if len(held) > 1:
                     links.add((want.tenant, held[0], held[1]))
                 contact = held[0] if held else self._new_id(want)
-                users[contact] = users.get(contact) or want.person.user_id
+                if contact not in holders:
+                    person = want.person
+                    holders[contact] = ContactSnapshot(
+                        contact, wa_id=person.wa_id, user_id=person.user_id
+                    )
                 for key in row:
                     if key not in known:
                         known[key] = claims[key] = contact
@@ -173,15 +177,11 @@ class ContactResolver:
             return [known[row[0]] if row else None for row in keys]
         raise ContentionError("identities")
 
-    async def _users(
-        self, wants: Sequence[Want], found: Collection[Known]
-    ) -> dict[str, str | None]:
-        """The BSUIDs of contacts, where the spelling of a phone may tell two users apart."""
-        if not any(each.kind is IdentityKind.SPELLING for w in wants for each in w.identities()):
-            return {}
-        users = {each.contact: each.shown.user_id for each in found if each.shown is not None}
-        heads = await self._log.load({each.contact for each in found if each.shown is None})
-        return users | {head.id: contact_of(head).user_id for head in heads.values()}
+    async def _holders(self, found: Collection[Known]) -> dict[str, ContactSnapshot]:
+        """The contacts that identities lead to, by which two users are told apart."""
+        shown = {each.contact: each.shown for each in found if each.shown is not None}
+        heads = await self._log.load({each.contact for each in found} - shown.keys())
+        return shown | {head.id: contact_of(head).snapshot() for head in heads.values()}
 
     async def _contacts_of(self, keys: Iterable[str]) -> dict[str, str]:
         return {key: known.contact for key, known in (await self._identities.find(keys)).items()}
@@ -251,8 +251,7 @@ class ContactResolver:
         found = await self._identities.find(keys)
         for key, identity in zip(keys, named, strict=True):
             it = found.get(key)
-            user = it.shown.user_id if it is not None and it.shown is not None else None
-            if it is not None and not is_another(identity, person.user_id, user):
+            if it is not None and not is_another(identity, person.user_id, it.shown):
                 return it.contact
         return None
 
@@ -349,3 +348,8 @@ class ContactResolver:
             created_at=self._clock(),
             group=want.group_id is not None,
         )
+
+
+def _user(want: Want, known: ContactSnapshot | None) -> str | None:
+    """The BSUID that is shown, or the one of whom the strongest identity leads to."""
+    return want.person.user_id or (None if known is None else known.user_id)

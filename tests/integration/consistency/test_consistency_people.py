@@ -145,6 +145,20 @@ async def test_regression_who_changed_the_phone_is_reached_there_from_every_chat
     assert after.version == before.version
 
 
+async def test_regression_who_gets_a_phone_that_was_left_is_somebody_else(world: World):
+    pod = world.pod()
+    handle = pod.inbox.intake.handle
+    await handle([world.by(world.message("first"), user="US.1")])
+    await handle([world.moved("moved", to=5)])
+    left = world.phone(1)
+    known = (Person("US.1"), Person("US.2", left), Person("US.1", left), Person("US.2"))
+    before, stranger, *later = await contacts_of(world, known)
+
+    assert before != stranger
+    assert later == [before, stranger]
+    assert await contacts_of(world, (Person(wa_id=world.phone(5)),)) == [before]
+
+
 async def test_regression_a_late_message_does_not_bring_the_former_phone_back(world: World):
     """Webhooks come in any order, also beside the one that tells of the move."""
     pod = world.pod()

@@ -17,8 +17,11 @@ from services.inbox.decisions.identity import (
     refreshed,
 )
 from services.inbox.model.contact import Contact
+from services.inbox.model.conversation import ContactSnapshot
 from services.inbox.model.items import Person
 from shared.contracts.phones import digits_of, is_same_phone
+
+LONG, SHORT = "5511987654321", "551187654321"
 
 
 @pytest.mark.parametrize(
@@ -66,18 +69,24 @@ def test_bsuid_goes_before_the_phone():
 
 
 @pytest.mark.parametrize(
-    ("kind", "user", "known", "expected"),
+    ("kind", "user", "known", "phone", "expected"),
     [
-        pytest.param(IdentityKind.SPELLING, "BR.1", "BR.2", True, id="two-users"),
-        pytest.param(IdentityKind.SPELLING, "BR.1", "BR.1", False, id="one-user"),
-        pytest.param(IdentityKind.SPELLING, None, "BR.2", False, id="phone-alone"),
-        pytest.param(IdentityKind.PHONE, "BR.1", "BR.2", False, id="the-very-phone"),
+        pytest.param(IdentityKind.SPELLING, "BR.1", "BR.2", None, True, id="two-users"),
+        pytest.param(IdentityKind.SPELLING, "BR.1", "BR.1", None, False, id="one-user"),
+        pytest.param(IdentityKind.SPELLING, None, "BR.2", None, False, id="phone-alone"),
+        pytest.param(IdentityKind.PHONE, "BR.1", "BR.2", None, False, id="hidden-since"),
+        pytest.param(IdentityKind.PHONE, "BR.1", "BR.2", SHORT, False, id="the-very-phone"),
+        pytest.param(IdentityKind.PHONE, "BR.1", "BR.2", LONG, False, id="other-spelling"),
+        pytest.param(IdentityKind.PHONE, "BR.1", "BR.2", "12025550111", True, id="left"),
+        pytest.param(IdentityKind.PHONE, None, "BR.2", "12025550111", False, id="left-alone"),
+        pytest.param(IdentityKind.PHONE, "BR.1", None, "12025550111", False, id="never-shown"),
     ],
 )
-def test_alike_phones_of_two_users_are_two(
-    kind: IdentityKind, user: str | None, known: str | None, expected: bool
+def test_a_phone_leads_to_its_user_alone(
+    kind: IdentityKind, user: str | None, known: str | None, phone: str | None, expected: bool
 ):
-    assert is_another(Identity(kind, "551132345678"), user, known) is expected
+    shown = ContactSnapshot("k1", wa_id=phone, user_id=known)
+    assert is_another(Identity(kind, SHORT), user, shown) is expected
 
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
