@@ -85,6 +85,7 @@ class LastMessage(Payload):
     text: str | None = None
     at: Time
     status: MessageStatus | None = None
+    revoked: bool = False
 
 
 class Conversation(Payload):

@@ -51,6 +51,13 @@ def _written_out(given: object) -> object:
     return given
 
 
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as far:
+        raise ValueError("not within the years 1 to 9999") from far
+
+
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -65,7 +72,8 @@ YesNo = Annotated[bool, Field(strict=True)]
 """true or false: "yes" and 1 are neither."""
 Whole = Annotated[int, BeforeValidator(_a_number)]
 """A number of JSON that is whole: not its digits in a text, not true."""
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+"""A time with its offset, in UTC."""
 Day = Annotated[date, BeforeValidator(_written_out)]
 EntityId = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$")]
 

@@ -1,6 +1,5 @@
 """`POST /v1/conversations/bulk`: one action on up to a hundred conversations."""
 
-from datetime import UTC
 from typing import Annotated, Any, Literal, Self, assert_never
 
 from fastapi import APIRouter, Response
@@ -119,7 +118,7 @@ class Desk:
             case BulkPriority(priority=priority):
                 return lambda call: notes.set_priority(call, priority)
             case BulkSnooze(until=until):
-                return lambda call: notes.snooze(call, until.astimezone(UTC))
+                return lambda call: notes.snooze(call, until)
             case BulkLabel(add=add, remove=remove):
 
                 async def label(call: Call) -> Conversation:

@@ -1,6 +1,6 @@
 """What agents do with a chat among themselves: notes, priority, snoozing."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -104,7 +104,7 @@ def notes_router(notes: Notes, names: Names) -> APIRouter:
         match: IfMatch = None,
     ) -> Response:
         call = call_of(person, conversation_id, body, key, match)
-        return shown(await notes.snooze(call, body.until.astimezone(UTC)))
+        return shown(await notes.snooze(call, body.until))
 
     @routes.delete(
         "/snooze",

@@ -26,6 +26,7 @@ KEYS_KEPT = 32
 KEYS_KEPT_FOR = timedelta(hours=24)
 NOT_FOUND = Refusal("not_found")
 NUMBER_DELETED = Refusal("number_deleted")
+BLOCKED = Refusal("blocked")
 
 
 class Verdict(StrEnum):
@@ -100,9 +101,14 @@ def judge(
         return Verdict.HOLDS
     if row_of(conversation, move) is None:
         return invalid_transition(conversation)
-    if move.trigger is Trigger.BOT and not bot:
-        return Refusal("no_bot")
-    return Verdict.GOES
+    return _unanswerable(conversation, move, bot=bot) or Verdict.GOES
+
+
+def _unanswerable(conversation: Conversation, move: Move, *, bot: bool) -> Refusal | None:
+    """Why nobody could answer where the move leads to."""
+    if move.trigger is Trigger.REOPEN and conversation.contact.blocked:
+        return BLOCKED
+    return Refusal("no_bot") if move.trigger is Trigger.BOT and not bot else None
 
 
 def _refusal(
@@ -155,7 +161,7 @@ def judge_send(
     if not viewer.is_bot and holder_of(conversation) != viewer.agent:
         return not_holder(conversation)
     if conversation.contact.blocked:
-        return Refusal("blocked")
+        return BLOCKED
     if not number_there:
         return NUMBER_DELETED
     closes = conversation.window_closes_at

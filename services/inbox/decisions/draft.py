@@ -105,6 +105,7 @@ def last_line(message: Message) -> LastLine:
         text=words[:200] if words else None,
         at=message.sent_at or message.received_at,
         status=message.status,
+        revoked=message.revoked,
     )
 
 

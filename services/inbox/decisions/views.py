@@ -136,6 +136,7 @@ def _line_view(it: LastLine | None) -> View | None:
         "text": it.text,
         "at": iso(it.at),
         "status": None if it.status is None else it.status.value,
+        "revoked": it.revoked,
     }
 
 

@@ -36,6 +36,7 @@ class LastLine:
     text: str | None
     at: datetime
     status: MessageStatus | None
+    revoked: bool = False
 
 
 @value

@@ -79,15 +79,7 @@ def conversation_document(it: Conversation) -> Document:
             document[name] = moment
     line = it.last_message
     if line is not None:
-        document["last_message"] = {
-            "id": line.id,
-            "seq": line.seq,
-            "direction": line.direction,
-            "type": line.type,
-            "text": line.text,
-            "at": line.at,
-            "status": None if line.status is None else line.status.value,
-        }
+        document["last_message"] = _line_document(line)
     if it.waited_ms:
         document["waited_ms"] = it.waited_ms
     if it.tenures:
@@ -143,6 +135,7 @@ def conversation_of(conversation_id: str, version: int, state: Document) -> Conv
             text=line["text"],
             at=line["at"],
             status=_status(line["status"]),
+            revoked=line.get("revoked", False),
         ),
         opened_at=state["opened_at"],
         closed_at=state["closed_at"],
@@ -243,6 +236,19 @@ def _add_sending(it: Message, document: Document) -> None:
             document["asked_at"] = it.asked_at
     if it.error is not None:
         document["error"] = [it.error.code, it.error.title, it.error.detail]
+
+
+def _line_document(line: LastLine) -> Document:
+    document: Document = {
+        "id": line.id,
+        "seq": line.seq,
+        "direction": line.direction,
+        "type": line.type,
+        "text": line.text,
+        "at": line.at,
+        "status": None if line.status is None else line.status.value,
+    }
+    return {**document, "revoked": True} if line.revoked else document
 
 
 def message_of(doc: Document) -> Message:

@@ -91,6 +91,16 @@ class MediaStore:
             async for doc in cursor:
                 yield Shown(doc["conversation"], Media(**doc["media"]))
 
+    async def is_deleted(self, tenant: str, media_id: str) -> bool:
+        """Whether messages had the file, and all of them are deleted."""
+        query: Document = {"tenant": tenant, "media.id": {"$type": "string", "$eq": media_id}}
+        with transient_errors():
+            gone = await self._messages.find_one({**query, "deleted": True}, {"_id": 1})
+            if gone is None:
+                return False
+            left = await self._messages.find_one({**query, "deleted": {"$ne": True}}, {"_id": 1})
+        return left is None
+
     # -- uploads that no message used
 
     async def unused(self, before: datetime, limit: int) -> list[Upload]:

@@ -28,7 +28,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.workflows.changing import Changing, conversation_at
 from shared.contracts.commands import CommandType
 from shared.contracts.events import EventType
-from shared.contracts.views import ActorKind
+from shared.contracts.views import ActorKind, Status
 from shared.mongo.headlog import Head, HeadLog, LogRecord, Publication, Step
 
 _FOLLOWED = frozenset(
@@ -279,7 +279,8 @@ class Labelling:
                 actor=actor,
                 details=self._told(conversation, contact),
             )
-        if conversation.contact.blocked != contact.blocked:
+        is_open = contact.blocked and conversation.status is not Status.CLOSED
+        if conversation.contact.blocked != contact.blocked or is_open:
             _take_block(draft, contact, actor)
         return self._changing.step(head, draft, None)
 

@@ -64,7 +64,7 @@ class Library:
     """`services.inbox.workflows.sending.MediaCatalogue`, and reading.
 
     A file is seen by who sees a conversation that has it; an upload that nobody sent yet, by its
-    uploader. What is out of sight is `not_found`.
+    uploader. What is out of sight, or deleted with its chat, is `not_found`.
     """
 
     def __init__(
@@ -92,7 +92,10 @@ class Library:
         upload = await self._store.find(viewer.tenant, media_id)
         if upload is None:
             return None
-        if upload.uploader != viewer.agent and await self._in_sight(viewer, media_id) is None:
+        if upload.uploader != viewer.agent:
+            if await self._in_sight(viewer, media_id) is None:
+                return None
+        elif await self._store.is_deleted(viewer.tenant, media_id):
             return None
         # From here on the eraser leaves it alone until the message is written.
         touched = await self._store.touch(viewer.tenant, media_id, self._clock())
@@ -121,6 +124,8 @@ class Library:
             return None
         async for _ in self._store.shown(viewer.tenant, media_id):
             return None  # it was sent: who sees the conversation sees it
+        if await self._store.is_deleted(viewer.tenant, media_id):
+            return None
         return _own(upload)
 
     async def _in_sight(self, viewer: Viewer, media_id: str) -> Media | None:

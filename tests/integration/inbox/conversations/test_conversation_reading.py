@@ -16,7 +16,7 @@ from services.inbox.storage.contacts import CONTACTS
 from services.inbox.storage.entries import CONVERSATIONS
 from services.inbox.storage.listing import CANDIDATES
 from shared.contracts.views import Activity, Conversation, Message
-from tests.integration.inbox.conversations.office import Office, days_ago
+from tests.integration.inbox.conversations.office import Member, Office, days_ago
 from tests.integration.inbox.inbox_rig import INTERNAL_TOKEN
 
 
@@ -114,6 +114,28 @@ async def test_regression_windows_that_close_in_one_minute_are_in_order(office: 
     made = [await office.arrive(sent_at=minute + timedelta(seconds=each)) for each in seconds]
     soonest = [chat for _, chat in sorted(zip(seconds, made, strict=True))]
     assert await office.dora.ids("view=on_hold&sort=window&limit=2") == soonest
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_regression_a_time_outside_of_the_calendar_is_refused(shared_office: Office, at: str):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    told = at.replace("+", "%2B")
+    body: dict[str, Any] = {"until": at}
+    for who, method, path, sent in (
+        (office.ana, "GET", f"/conversations?view=open&from={told}", None),
+        (office.ana, "GET", f"/conversations?view=open&to={told}", None),
+        (Member("", office.tenant.admin), "GET", f"/admin/audit?from={told}", None),
+        (office.ana, "PUT", f"/conversations/{conversation}/snooze", body),
+        (
+            office.ana,
+            "POST",
+            "/conversations/bulk",
+            {"ids": [conversation], "action": "snooze", **body},
+        ),
+        (office.ana, "PUT", "/me/mentions/seen", body),
+    ):
+        assert (await who(method, path, sent)).code == "validation", path
 
 
 async def test_cursor_belongs_to_its_order(shared_office: Office):

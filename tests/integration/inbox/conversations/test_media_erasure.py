@@ -107,6 +107,24 @@ async def test_a_deleted_chat_takes_its_files_along(shared_office: Office):
     assert (await office.ana("GET", f"/media/{file['id']}")).code == "not_found"
 
 
+async def test_regression_a_deleted_file_does_not_come_back_to_its_uploader(shared_office: Office):
+    office = shared_office
+    gone, stays = await office.opened_by(office.ana), await office.opened_by(office.ana)
+    file = await uploaded(office.ana, "navy")
+    sent = await office.ana.send(gone, type="image", text=None, media={"id": file["id"]})
+    assert sent.status == 202, sent.raw
+    await office.ana.act(gone, "transfer", agent_id=office.bea.id)
+    assert (await office.bea("DELETE", f"/conversations/{gone}")).status == 204
+    messages = office.base.database["messages"]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await messages.count_documents({"_id": sent.body["id"], "deleted": True}):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.05)
+
+    assert (await office.ana("GET", f"/media/{file['id']}")).code == "not_found"
+    again = await office.ana.send(stays, type="image", text=None, media={"id": file["id"]})
+    assert (again.status, again.code) == (422, "unknown_media")
+
+
 async def test_regression_a_deleted_chat_takes_its_drafts_along(shared_office: Office):
     office = shared_office
     gone, stays = await office.opened_by(office.ana), await office.opened_by(office.ana)
