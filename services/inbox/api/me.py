@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from services.inbox.api.bodies import Body, Cursor, Items, Limit, YesNo, from_cursor, to_cursor
 from services.inbox.api.problems import responses
-from services.inbox.api.security import AnyPerson
+from services.inbox.api.security import AnyPerson, PersonOrBot
 from services.inbox.api.views import ColleagueView, LabelView, MeView, TeamView
 from services.inbox.model.entities import Agent, Label, Team
 from services.inbox.storage.directory import DirectoryStore
@@ -41,14 +41,14 @@ def router(people: People, directory: DirectoryStore) -> APIRouter:
 
     @routes.get("/teams")
     async def teams(
-        person: AnyPerson, limit: Limit = 100, cursor: Cursor = None
+        person: PersonOrBot, limit: Limit = 100, cursor: Cursor = None
     ) -> Items[TeamView]:
         page = await directory.page(Team, person.tenant, limit=limit, after=from_cursor(cursor))
         return Items(items=[*map(TeamView.of, page.items)], next_cursor=to_cursor(page.after))
 
     @routes.get("/labels")
     async def labels(
-        person: AnyPerson, limit: Limit = 100, cursor: Cursor = None
+        person: PersonOrBot, limit: Limit = 100, cursor: Cursor = None
     ) -> Items[LabelView]:
         page = await directory.page(Label, person.tenant, limit=limit, after=from_cursor(cursor))
         return Items(items=[*map(LabelView.of, page.items)], next_cursor=to_cursor(page.after))

@@ -13,8 +13,10 @@ from services.inbox.api.conversations import as_json
 from services.inbox.api.multipart import FilePart
 from services.inbox.api.problems import problem, responses
 from services.inbox.api.security import (
+    BOT,
     AnyPerson,
     OptionalCredentials,
+    PersonOrBot,
     current_person,
     person_of_link,
 )
@@ -99,7 +101,7 @@ def _add_upload(routes: APIRouter, uploads: Uploads) -> None:
         },
     )
     async def upload_media(
-        person: AnyPerson,
+        person: PersonOrBot,
         request: Request,
         kind: Annotated[Literal["document", "voice"] | None, Query()] = None,
     ) -> Response:
@@ -169,7 +171,7 @@ def _add_reads(routes: APIRouter, library: Library) -> None:
             link = Link(tenant, agent, session, expires, signature)
             person = await person_of_link(request, library.claims(link, media_id))
         else:
-            person = await current_person(request, SecurityScopes([]), credentials)
+            person = await current_person(request, SecurityScopes([BOT]), credentials)
         file = await library.look(viewer_of(person), media_id)
         if form is not None:
             file = await library.m4a(file)

@@ -45,6 +45,8 @@ TABLE: Final = (
     (r"GET /v1/conversations/{conversation_id}(/messages)?$", (*ROLES, "bot")),
     (r"POST /v1/conversations/{conversation_id}/(messages|typing|handoff)$", (*ROLES, "bot")),
     (r"PUT /v1/contacts/{contact_id}/labels$", (*ROLES, "bot")),
+    (r"GET /v1/(labels|teams)$", (*ROLES, "bot")),
+    (r"(POST /v1/media|GET /v1/media/{media_id})$", (*ROLES, "bot")),
     (r"\w+ /v1/", ROLES),
 )
 BODIES: Final[Mapping[str, dict[str, str]]] = {

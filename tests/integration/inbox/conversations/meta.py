@@ -1,12 +1,17 @@
 """WhatsApp beside the real inbox, and files for it."""
 
 import asyncio
-from dataclasses import dataclass
+import hashlib
+import io
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
-from tests.integration.inbox.conversations.office import Member
+from services.inbox.model.conversation import Media
+from services.inbox.model.items import Body
+from shared.blobs.store import BlobStore
+from tests.integration.inbox.conversations.office import Member, Office
 from tests.integration.inbox.inbox_rig import DEADLINE_SECONDS, Answer
 from tests.support.files import FORM_TYPE, form
 
@@ -14,6 +19,18 @@ from tests.support.files import FORM_TYPE, form
 async def upload(member: Member, content: bytes, filename: str = "file", query: str = "") -> Answer:
     headers = {"content_type": FORM_TYPE}
     return await member("POST", f"/media{query}", form(content, filename), **headers)
+
+
+async def received(office: Office, conversation: str, content: bytes, mime: str) -> str:
+    """A file of the customer that was downloaded; its id."""
+    digest = hashlib.sha256(content).hexdigest()
+    blobs = BlobStore("", office.tenant.inbox.settings.media_folder)
+    await blobs.put(office.tenant.id, digest, io.BytesIO(content))
+    item = office.incoming((await office.document(conversation))["number"], "")
+    media_id = office.base.ids.of("m", item.id)
+    media = Media("ready", media_id, mime_type=mime, size=len(content), sha256=digest)
+    await office.fold(conversation, [replace(item, body=Body("audio", None, media, {}))])
+    return str(media_id)
 
 
 @dataclass

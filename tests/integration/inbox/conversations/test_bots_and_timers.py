@@ -21,8 +21,10 @@ from services.inbox.workflows.holders import CHANGES_COUNT_WITHIN, Holders
 from services.inbox.workflows.timers import Timers
 from shared.contracts.envelope import Envelope
 from shared.contracts.records import InRecord
+from tests.integration.inbox.conversations.meta import received, upload
 from tests.integration.inbox.conversations.office import Member, Office, open_office
 from tests.integration.inbox.inbox_rig import Inbox
+from tests.support.files import picture
 
 pytestmark = pytest.mark.integration
 
@@ -64,6 +66,28 @@ async def test_bot_reads_sends_labels_and_hands_off_the_chats_of_its_number(offi
     ]
     assert (await office.carl.act(chat, "accept")).status == 200
     assert (await bot.act(chat, "handoff")).body["code"] == "invalid_transition"
+
+
+async def test_bot_looks_at_files_and_sends_its_own(office: Office):
+    _, bot = await bot_of(office, office.number)
+    chat, elsewhere = await office.arrive(bot=True), await office.opened_by(office.ana)
+    mine, theirs = [
+        await received(office, each, picture(), "image/png") for each in (chat, elsewhere)
+    ]
+    assert (await bot("GET", f"/media/{mine}")).raw == picture()
+    assert (await bot("GET", f"/media/{theirs}")).code == "not_found"
+    file = await upload(bot, picture())
+    sent = await bot.send(chat, type="image", text=None, media={"id": file.body["id"]})
+    assert (sent.status, sent.body["author"]["kind"]) == (202, "bot")
+    assert (await bot("POST", f"/media/{mine}/url")).code == "forbidden"
+
+
+async def test_bot_learns_the_ids_of_labels_and_teams(office: Office):
+    _, bot = await bot_of(office, office.number)
+    label = (await office.tenant.admin("POST", "/v1/admin/labels", {"name": "VIP"})).body["id"]
+    assert [each["id"] for each in (await bot("GET", "/labels")).body["items"]] == [label]
+    teams = {each["id"] for each in (await bot("GET", "/teams")).body["items"]}
+    assert teams == {office.sales, office.support}
 
 
 async def test_key_is_good_for_nothing_else(office: Office):

@@ -3,31 +3,17 @@
 import asyncio
 import hashlib
 import io
-from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import av
 import pytest
 
-from services.inbox.model.conversation import Media
-from services.inbox.model.items import Body
 from shared.blobs.store import M4A, BlobStore
+from tests.integration.inbox.conversations.meta import received
 from tests.integration.inbox.conversations.office import Office
 from tests.support.files import bomb, picture, recording
 
 pytestmark = pytest.mark.integration
-
-
-async def received(office: Office, conversation: str, content: bytes, mime: str) -> str:
-    """A file of the customer that was downloaded; its id."""
-    digest = hashlib.sha256(content).hexdigest()
-    blobs = BlobStore("", office.tenant.inbox.settings.media_folder)
-    await blobs.put(office.tenant.id, digest, io.BytesIO(content))
-    item = office.incoming((await office.document(conversation))["number"], "")
-    media_id = office.base.ids.of("m", item.id)
-    media = Media("ready", media_id, mime_type=mime, size=len(content), sha256=digest)
-    await office.fold(conversation, [replace(item, body=Body("audio", None, media, {}))])
-    return str(media_id)
 
 
 async def test_a_voice_note_is_given_as_m4a(shared_office: Office):
