@@ -40,7 +40,10 @@ class ReactionBody(Body):
 
 
 class Outgoing(Action):
-    """`type` says which member counts; template, interactive, location, contacts as at Meta."""
+    """`type` says which member counts; template, interactive, location, contacts as at Meta.
+
+    `reply_to`: a message of the conversation that has a `wamid`, as WhatsApp quotes by it.
+    """
 
     client_id: ClientId
     type: OutgoingType

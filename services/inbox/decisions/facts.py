@@ -7,12 +7,12 @@ than what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from services.inbox.model.conversation import Message, ReactionState, Stamp
+from services.inbox.model.conversation import UNNAMED, Message, ReactionState, Stamp
 from services.inbox.model.items import (
     Body,
     EditFact,
@@ -27,19 +27,35 @@ from shared.contracts.events import EventType
 from shared.contracts.views import MessageStatus
 
 _RISING = (MessageStatus.PLAYED, MessageStatus.READ, MessageStatus.DELIVERED)
+_UNSENT = (MessageStatus.FAILED, MessageStatus.UNKNOWN)
 
 
 def shown_status(
-    facts: Mapping[str, datetime], outcome: MessageStatus | None
+    facts: Mapping[str, datetime],
+    outcome: MessageStatus | None,
+    earlier: Collection[Mapping[str, datetime]] = (),
 ) -> MessageStatus | None:
     """The status of an outgoing message: the highest that anybody has told.
 
     `failed` never overrides delivered, read or played (one of several devices has it), and a
     late `sent` never undoes `failed`. A status webhook settles `unknown`.
+
+    `earlier`: the facts of the commands before a resend. By whichever the customer has it, they
+    have it; else the newest counts, but while an earlier one is still on its way the message has
+    neither failed nor is it in doubt. That an earlier one failed is what the resend was for.
     """
     for status in _RISING:
-        if status in facts:
+        if status in facts or any(status in each for each in earlier):
             return status
+    newest = _of_command(facts, outcome)
+    if newest in _UNSENT and any(_of_command(each, None) is MessageStatus.SENT for each in earlier):
+        return MessageStatus.SENT
+    return newest
+
+
+def _of_command(
+    facts: Mapping[str, datetime], outcome: MessageStatus | None
+) -> MessageStatus | None:
     if MessageStatus.FAILED in facts or outcome is MessageStatus.FAILED:
         return MessageStatus.FAILED
     if MessageStatus.SENT in facts:
@@ -96,21 +112,43 @@ def _apply_edit(message: Message, body: Body, stamp: Stamp) -> Message | None:
 
 
 def _apply_status(message: Message, fact: StatusFact) -> Message | None:
-    facts = message.facts or {}
-    if message.direction != "out" or fact.name in facts:
+    facts, earlier = message.facts or {}, message.earlier or {}
+    other = _other_wamid(message, fact)
+    known = facts if other is None else earlier.get(other, {})
+    if message.direction != "out" or fact.name in known:
         return None
-    facts = {**facts, fact.name: fact.at}
-    status = shown_status(facts, message.outcome)
+    told = {**known, fact.name: fact.at}
+    if other is None:
+        facts = told
+    else:
+        earlier = {**earlier, other: told}
+    status = shown_status(facts, message.outcome, earlier.values())
     error = message.error
     if fact.name == MessageStatus.FAILED:
-        error = fact.error
+        error = fact.error if other is None else error or fact.error
     if status is not MessageStatus.FAILED:
         error = None
     asked_at = message.asked_at if status is MessageStatus.UNKNOWN else None
     shown = replace(message, facts=facts, status=status, error=error, asked_at=asked_at)
+    if other is not None:
+        return replace(shown, earlier=earlier)
     if message.wamid is not None or fact.wamid is None:
         return shown
     return replace(shown, wamid=fact.wamid, wamid_key=fact.wamid_key)
+
+
+def _other_wamid(message: Message, fact: StatusFact) -> str | None:
+    """By what the command is known that it is about; None: it is the message's newest.
+
+    While the newest has no wamid, and one before it had none either, what comes under a new wamid
+    may be of both: it counts as the newest's once delivery says so (`_apply_outcome`).
+    """
+    earlier, key = message.earlier, fact.wamid_key
+    if earlier is None or key is None or key == message.wamid_key:
+        return None
+    if message.wamid_key is None and key not in earlier and UNNAMED not in earlier:
+        return None
+    return key
 
 
 def _apply_outcome(message: Message, fact: OutcomeFact) -> Message | None:
@@ -119,9 +157,15 @@ def _apply_outcome(message: Message, fact: OutcomeFact) -> Message | None:
     settled = message.outcome in (MessageStatus.ACCEPTED, MessageStatus.FAILED)
     if fact.attempt == message.attempt and (settled or message.outcome is fact.outcome):
         return None
-    status = shown_status(message.facts or {}, fact.outcome)
+    facts, earlier = message.facts, message.earlier
+    if earlier is not None and fact.wamid_key in earlier:
+        earlier = dict(earlier)
+        facts = {**earlier.pop(fact.wamid_key), **(facts or {})}
+    status = shown_status(facts or {}, fact.outcome, (earlier or {}).values())
     return replace(
         message,
+        facts=facts,
+        earlier=earlier,
         outcome=fact.outcome,
         attempt=fact.attempt,
         status=status,

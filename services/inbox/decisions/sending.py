@@ -8,11 +8,11 @@ from typing import Any
 
 from services.inbox.decisions.doubts import without_doubt
 from services.inbox.decisions.draft import Draft, last_line
-from services.inbox.decisions.facts import shown_status
 from services.inbox.decisions.lifecycle import Viewer
 from services.inbox.decisions.views import iso
 from services.inbox.decisions.whatsapp import MEDIA_TYPES
 from services.inbox.model.conversation import (
+    UNNAMED,
     AuthorRef,
     Conversation,
     Media,
@@ -130,17 +130,20 @@ def _and(responders: tuple[str, ...], agent: str | None) -> tuple[str, ...]:
 def resend(draft: Draft, message: Message, actor: ActorRef, quoted: Message | None) -> Message:
     """Queues a message again whose sending failed or ended unknown.
 
-    The attempt is raised at once, so that what is still told of the last one is older.
+    The attempt is raised at once, so that what is still told of the last one is older. WhatsApp
+    will call it by another wamid.
     """
-    facts = {k: v for k, v in (message.facts or {}).items() if k != _FAILED}
     # A status webhook may have come before the outcome of the first attempt: 0 is that one's base.
     base = max(message.attempt, 1)
     again = replace(
         message,
         attempt=base + 1,
         outcome=MessageStatus.QUEUED,
-        status=shown_status(facts, MessageStatus.QUEUED),
-        facts=facts,
+        status=MessageStatus.QUEUED,
+        facts=None,
+        earlier={**(message.earlier or {}), message.wamid_key or UNNAMED: message.facts or {}},
+        wamid=None,
+        wamid_key=None,
         error=None,
         asked_at=None,
     )
@@ -160,7 +163,7 @@ def discard(draft: Draft, message: Message, actor: ActorRef) -> Message:
     gone = replace(
         message,
         outcome=_FAILED,
-        status=shown_status(message.facts or {}, _FAILED),
+        status=_FAILED,
         error=SendFailure(DISCARDED),
         asked_at=None,
     )

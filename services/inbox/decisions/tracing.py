@@ -95,5 +95,6 @@ def _phone_of(value: dict[str, Any]) -> str | None:
 
 
 def told_by_whatsapp(message: Message) -> list[Passed]:
-    """What its webhooks said of a message of ours, with their times."""
-    return [Passed(name, at) for name, at in (message.facts or {}).items()]
+    """What its webhooks said of a message of ours, with their times; of each time it was sent."""
+    told = [*(message.earlier or {}).values(), message.facts or {}]
+    return [Passed(name, at) for facts in told for name, at in facts.items()]

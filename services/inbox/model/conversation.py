@@ -180,6 +180,9 @@ class AuthorRef:
     name: str | None = None
 
 
+UNNAMED = "unnamed"
+
+
 @value
 class Message:
     """A message at the event version `v`.
@@ -187,6 +190,10 @@ class Message:
     `source` is the record that brought it, and no other (`Incoming.source`). `facts` holds each
     status webhook by its name with Meta's time; `outcome` is what delivery said; the shown
     `status` is derived from both. `asked_at`: its agent was asked, for as long as it is `unknown`.
+
+    A resend is another command, and WhatsApp calls it by another wamid. `facts`, `outcome`,
+    `wamid` and `error` are of the newest; `earlier` holds the `facts` that were told under other
+    wamids, by their keys (`UNNAMED`: of a command whose wamid nobody knows).
     """
 
     id: str
@@ -216,6 +223,7 @@ class Message:
     outcome: MessageStatus | None = None
     attempt: int = 0
     facts: dict[str, datetime] | None = None
+    earlier: dict[str, dict[str, datetime]] | None = None
     error: SendFailure | None = None
     asked_at: datetime | None = None
     raw: bytes | None = None

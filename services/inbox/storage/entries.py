@@ -38,6 +38,7 @@ _ERASED = (
     "raw",
     "reactions",
     "facts",
+    "earlier",
     "error",
     "author.2",
     "edit_stamp",

@@ -127,8 +127,9 @@ class Sending:
                 return self._react(head, loaded, call, reaction, message_id)
             quoted = None
             if request.reply_to is not None:
+                # The command carries its wamid: without one the customer would see no quote.
                 quoted = loaded.message(request.reply_to)
-                if quoted is None:
+                if quoted is None or quoted.wamid is None:
                     raise invalid("reply_to", "unknown")
             draft = changing.begin(conversation, key, 202, message_id)
             message = compose(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.inbox.storage.entries import CONVERSATIONS
 from shared.contracts.commands import SendMessage
 from shared.contracts.events import MessageEvent
 from shared.contracts.topics import CONVERSATION_EVENTS, OUTBOUND
@@ -150,9 +151,9 @@ async def test_window_closed_lets_only_templates_through(shared_office: Office):
 async def test_blocked_contact_gets_nothing(shared_office: Office):
     office = shared_office
     conversation = await office.opened_by(office.ana)
-    contact = (await office.ana.get(conversation))["contact"]["id"]
-    assert (await office.ana("POST", f"/contacts/{contact}/block")).status == 200
-    assert (await office.ana.act(conversation, "reopen")).status == 200
+    # A block closes its chats: one that is open all the same, by whatever way.
+    blocked = {"$set": {"contact.blocked": True}}
+    await office.base.database[CONVERSATIONS].update_one({"_id": conversation}, blocked)
     refused = await office.ana.send(conversation, type="template", text=None, template=TEMPLATE)
     assert (refused.status, refused.code) == (409, "blocked")
 
@@ -169,6 +170,31 @@ async def test_reply_quotes_a_message_of_the_conversation(shared_office: Office)
     refused = await office.ana.send(foreign, reply_to=quoted["id"])
     assert (refused.status, refused.code) == (422, "validation")
     assert refused.body["errors"] == [{"field": "reply_to", "code": "unknown"}]
+
+
+@pytest.mark.parametrize("outcome", [None, MessageStatus.UNKNOWN, MessageStatus.FAILED])
+async def test_regression_what_whatsapp_does_not_know_cannot_be_quoted(
+    shared_office: Office, outcome: MessageStatus | None
+):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    ours = (await office.ana.send(conversation)).body["id"]
+    if outcome is not None:
+        await office.outcome(conversation, ours, outcome)
+    refused = await office.ana.send(conversation, reply_to=ours)
+    assert (refused.status, refused.code) == (422, "validation")
+    assert refused.body["errors"] == [{"field": "reply_to", "code": "unknown"}]
+
+
+async def test_ours_is_quoted_once_whatsapp_has_it(shared_office: Office):
+    office = shared_office
+    conversation = await office.opened_by(office.ana)
+    ours = (await office.ana.send(conversation)).body["id"]
+    await office.outcome(conversation, ours, MessageStatus.ACCEPTED)
+    sent = await office.ana.send(conversation, reply_to=ours)
+    assert (sent.status, sent.body["reply_to"]) == (202, ours)
+    [_, command] = await commands_of(office, conversation, 2)
+    assert command["reply_to_wamid"].startswith("wamid.")
 
 
 async def test_reaction_is_a_fact_on_its_message(shared_office: Office):

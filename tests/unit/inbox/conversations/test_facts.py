@@ -2,19 +2,24 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 
-from services.inbox.decisions.draft import blank
+from services.inbox.decisions.draft import Draft, blank
 from services.inbox.decisions.fold import Fate, MessageIndex, Surroundings, fold
+from services.inbox.decisions.sending import resend
 from services.inbox.model.conversation import (
+    UNNAMED,
     AuthorRef,
     ContactSnapshot,
     Conversation,
     Media,
     Message,
+    SendFailure,
     Stamp,
 )
+from services.inbox.model.events import ActorRef
 from services.inbox.model.items import (
     Body,
     EditFact,
@@ -24,7 +29,7 @@ from services.inbox.model.items import (
     ReactionFact,
     StatusFact,
 )
-from shared.contracts.views import MessageStatus
+from shared.contracts.views import ActorKind, MessageStatus
 from shared.value import evolve
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -161,3 +166,102 @@ def test_a_status_renames_no_message():
     named = replace(ours(), wamid="wamid.ours", wamid_key="key")
     sent = told([StatusFact("sent", NOW, None, "wamid.other", "other")], was=named)
     assert (sent.wamid, sent.wamid_key) == ("wamid.ours", "key")
+
+
+def resent(outcome: MessageStatus = MessageStatus.QUEUED, *first: str) -> Message:
+    """A message of ours that was sent again after its first attempt."""
+    again = replace(ours(), attempt=2, outcome=outcome, status=outcome)
+    return replace(again, earlier={"old": dict.fromkeys(first, NOW)})
+
+
+def unanswered(outcome: MessageStatus = MessageStatus.QUEUED) -> Message:
+    """The same, where nobody knows what WhatsApp called the first attempt."""
+    return replace(resent(outcome), earlier={UNNAMED: {}})
+
+
+def named(was: Message) -> Message:
+    """The same, as delivery named it."""
+    return replace(was, outcome=MessageStatus.ACCEPTED, wamid="wamid.new", wamid_key="new")
+
+
+def old(name: str, wamid: str = "old") -> StatusFact:
+    return StatusFact(name, NOW, REFUSED if name == "failed" else None, f"wamid.{wamid}", wamid)
+
+
+def new(name: str) -> StatusFact:
+    return old(name, "new")
+
+
+REFUSED = SendFailure(131026)
+QUEUED, UNKNOWN, FAILED = MessageStatus.QUEUED, MessageStatus.UNKNOWN, MessageStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("was", "facts", "status"),
+    [
+        pytest.param(named(resent()), [new("sent"), old("failed")], "sent", id="failed late"),
+        pytest.param(resent(), [new("sent"), old("failed")], "sent", id="not named by delivery"),
+        pytest.param(resent(), [new("failed"), old("sent")], "sent", id="nor then"),
+        pytest.param(resent(), [old("failed")], "queued", id="failed before the next is sent"),
+        pytest.param(resent(UNKNOWN), [old("failed")], "unknown", id="failed in doubt"),
+        pytest.param(
+            named(resent(QUEUED, "sent", "failed")), [new("failed")], "failed", id="both failed"
+        ),
+        pytest.param(named(resent()), [old("sent"), new("failed")], "sent", id="first on its way"),
+        pytest.param(
+            named(resent()),
+            [old("sent"), new("failed"), old("failed")],
+            "failed",
+            id="both failed, the first one last",
+        ),
+        pytest.param(resent(UNKNOWN), [old("sent")], "sent", id="in doubt, the first sent"),
+        pytest.param(resent(), [old("sent")], "queued", id="queued, the first sent"),
+        pytest.param(
+            named(resent()), [old("delivered"), new("failed")], "delivered", id="first delivered"
+        ),
+        pytest.param(named(resent()), [new("delivered"), old("read")], "read", id="first read"),
+        pytest.param(resent(FAILED), [old("delivered")], "delivered", id="given up, delivered"),
+        pytest.param(
+            named(unanswered()), [new("sent"), old("failed")], "sent", id="unanswered, failed late"
+        ),
+        pytest.param(unanswered(), [old("failed")], "queued", id="of which one nobody knows"),
+        pytest.param(unanswered(UNKNOWN), [old("failed")], "unknown", id="both in doubt"),
+        pytest.param(unanswered(UNKNOWN), [old("sent")], "sent", id="both in doubt, one sent"),
+        pytest.param(unanswered(), [old("delivered")], "delivered", id="whichever it is"),
+    ],
+)
+def test_statuses_of_an_earlier_attempt_raise_a_message_and_never_fail_it(
+    was: Message, facts: list[MessageFact], status: str
+):
+    for order in permutations(facts):
+        after = told(list(order), was=was)
+        assert after.status == status
+        assert (after.error == REFUSED) is (status == "failed")
+        again = told(facts, was=after)
+        assert again == after
+
+
+def test_what_may_be_of_two_attempts_is_the_ones_that_delivery_names():
+    told_of = told([old("sent"), old("delivered")], was=unanswered(UNKNOWN))
+    assert (told_of.status, told_of.wamid) == ("delivered", None)
+    for key, facts, earlier in (
+        ("old", {"sent": NOW, "delivered": NOW}, {UNNAMED: {}}),
+        ("new", {}, {UNNAMED: {}, "old": {"sent": NOW, "delivered": NOW}}),
+    ):
+        late = OutcomeFact(MessageStatus.ACCEPTED, 2, NOW, f"wamid.{key}", key)
+        after = told([late], was=replace(told_of, v=1))
+        assert (after.status, after.wamid_key) == ("delivered", key)
+        assert (after.facts or {}, after.earlier) == (facts, earlier)
+
+
+def test_a_resend_keeps_what_was_told_of_each_command():
+    draft = Draft(evolve(conversation(), version=1), NOW)
+    actor = ActorRef(ActorKind.AGENT, "a1")
+    first = told([old("sent"), old("failed")], was=replace(ours(), attempt=1))
+    second = resend(draft, first, actor, None)
+    assert (second.status, second.wamid, second.error) == ("queued", None, None)
+    failed = told([new("failed")], was=second)
+    third = resend(draft, failed, actor, None)
+    assert third.earlier == {"old": {"sent": NOW, "failed": NOW}, "new": {"failed": NOW}}
+    assert (third.attempt, third.facts) == (3, None)
+    assert told([old("failed"), new("failed"), old("sent")], was=third) == third

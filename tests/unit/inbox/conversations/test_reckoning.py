@@ -17,6 +17,7 @@ LANE = Lane("t", AT.date(), "inbound", 3)
 INCOMING = Incoming("m", "w", AT, AT, Person(), Body("text", "x", None, {}), b"{}", "customer")
 STATUS = Fact("f", ("m",), StatusFact("read", AT))
 EARLIER, LATER = Stamp(AT, "a"), Stamp(AT, "z")
+OF_THE_FIRST = Fact("s", ("m",), StatusFact("read", AT, None, "wamid.old", "old"))
 REACTION = Fact("r", ("m",), ReactionFact("contact", "reactor", "x", Stamp(AT, "m")))
 CHANGE = Recorded("c", "t", None, "account_update", b"{}", AT)
 
@@ -74,6 +75,22 @@ def refusal(outcome: Outcome, now: Outcome | None = None) -> Refusal:
             STATUS, {"message": message(facts={"read": AT})}, Outcome.FACT, id="a fact it says"
         ),
         pytest.param(STATUS, {"message": message()}, Gap.LOST, id="a fact it does not say"),
+        pytest.param(
+            OF_THE_FIRST,
+            {"message": message(wamid_key="new", earlier={"old": {"read": AT}})},
+            Outcome.FACT,
+            id="a fact of its first attempt",
+        ),
+        pytest.param(
+            OF_THE_FIRST,
+            {
+                "message": message(
+                    wamid_key="new", facts={"read": AT}, earlier={"old": {"failed": AT}}
+                )
+            },
+            Gap.LOST,
+            id="a fact of its first attempt that only the second has",
+        ),
         pytest.param(
             STATUS, {"message": message(), "old": True}, Gap.LOST, id="the same, long ago"
         ),
