@@ -278,11 +278,15 @@ class CallKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a number's block list is to say of a contact; the highest `version` counts."""
+    """What a number's block list is to say of a contact; the highest `version` counts.
+
+    `at` is when its command was stored.
+    """
 
     contact_id: str
     version: int
     blocked: bool
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

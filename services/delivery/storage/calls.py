@@ -89,7 +89,7 @@ class CallRecords:
     async def begin(self, record: CallRecord, wish: Wish) -> bool:
         """From now on Meta may have been asked for this wish, or for an older one, by the record.
 
-        Another wish than the record's own begins with all its retries. False: the record is done.
+        Another wish than the record's own has all its retries. False: the record is done.
         """
         members = {"begun": True, "wish": _wish_document(wish)}
         if wish != record.wish:
@@ -143,12 +143,19 @@ def _document(r: CallRecord) -> Document:
 
 
 def _wish_document(wish: Wish) -> Document:
-    return {"contact": wish.contact_id, "version": wish.version, "blocked": wish.blocked}
+    return {
+        "contact": wish.contact_id,
+        "version": wish.version,
+        "blocked": wish.blocked,
+        "at": wish.at,
+    }
 
 
 def _wish(d: Document) -> Wish | None:
     wish = d.get("wish")
-    return None if wish is None else Wish(wish["contact"], wish["version"], wish["blocked"])
+    if wish is None:
+        return None
+    return Wish(wish["contact"], wish["version"], wish["blocked"], wish["at"])
 
 
 def _record(d: Document) -> CallRecord:

@@ -144,7 +144,7 @@ class Calls:
         if record.kind is CallKind.RESUME:
             await self._resume(record)
         elif event is None:
-            outcome = await self._attempt(record)
+            record, outcome = await self._attempt(record)
             if outcome is None:
                 return _WAIT
             if isinstance(outcome, Again):
@@ -161,26 +161,26 @@ class Calls:
         await self._records.done(record, self._clock.now())
         return None
 
-    async def _attempt(self, record: CallRecord) -> Ended | Again | None:
-        """None: not now."""
+    async def _attempt(self, record: CallRecord) -> tuple[CallRecord, Ended | Again | None]:
+        """The record, with the wish that was carried out; None: not now."""
         if self._is_stale(record):
-            return Ended()
+            return record, Ended()
         if self._numbers.is_gone(record.tenant, record.number_id):
-            return self._without_number(record)
+            return record, self._without_number(record)
         current = await self._wishes.current(record)
         if current is None:
-            return Ended()
+            return record, Ended()
         who = self._numbers.credentials(record.tenant, record.number_id)
         if who is None or self._schedule.is_stopped(record.tenant, record.number_id):
-            return None
+            return current, None
         begun = await self._wishes.begin(current)
         if begun is None:
-            return Ended()
+            return current, Ended()
         outcome = await self._carry_out(begun, who)
         if isinstance(outcome, Ended) and await self._wishes.is_outdated(begun):
             # At once and whoever owns the partition now: this request may have arrived last.
             return await self._attempt(begun)
-        return outcome
+        return begun, outcome
 
     def _is_stale(self, record: CallRecord) -> bool:
         age = self._clock.now() - record.stored_at
@@ -282,7 +282,7 @@ class Calls:
             return None
         if isinstance(answer, Ambiguous):
             answer = NotSent(answer.reason)  # a call may be repeated
-        age = self._clock.now() - record.stored_at
+        age = self._clock.now() - (record.stored_at if record.wish is None else record.wish.at)
         if record.kind is CallKind.FETCH and age < _FETCH_AGE:
             age = timedelta()  # an incoming file can be had for 7 days
         verdict = judge(answer, retries=record.retries, age=age, by_link=False, jitter=self._jitter)

@@ -137,7 +137,12 @@ def call_record(envelope: Envelope, record: InRecord, now: datetime) -> CallReco
         payload=value,
         stored_at=now,
         seq=command.version if isinstance(command, NotifyBot) else 0,
-        wish=Wish(command.contact_id, command.contact_version, command.blocked)
-        if isinstance(command, BlockContact)
-        else None,
+        wish=_wish(command, now),
     )
+
+
+def _wish(command: object, now: datetime) -> Wish | None:
+    """That of a block or an unblock which says of which version of the contact it is."""
+    if not isinstance(command, BlockContact) or command.contact_version == 0:
+        return None
+    return Wish(command.contact_id, command.contact_version, command.blocked, now)

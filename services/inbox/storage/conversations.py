@@ -165,8 +165,12 @@ class ConversationStore:
         return [doc["_id"] for doc in docs]
 
     async def marked_contacts(self, contacts: Sequence[str]) -> list[tuple[str, str]]:
-        """Those that are blocked or have labels: (tenant, id)."""
-        marks = [{"blocked": True}, {"labels.0": {"$exists": True}}]
+        """Those that are blocked, have labels, or were merged into another: (tenant, id)."""
+        marks: list[Document] = [
+            {"blocked": True},
+            {"labels.0": {"$exists": True}},
+            {"merged_into": {"$type": "string"}},
+        ]
         with transient_errors():
             docs = await (
                 self._database[CONTACTS]

@@ -85,10 +85,7 @@ class PresenceStore:
         """Who is to be looked at by now, the longest due first."""
         with transient_errors():
             found = await (
-                self._presence.find({"due_at": {"$type": "date", "$lte": now}})
-                .sort("due_at", 1)
-                .limit(limit)
-                .to_list(None)
+                self._presence.find(due_query(now)).sort("due_at", 1).limit(limit).to_list(None)
             )
         return [Gone(d["tenant"], d["agent"], d["gone_at"], d.get("settled_at")) for d in found]
 
@@ -113,3 +110,8 @@ class PresenceStore:
         }
         with transient_errors():
             await self._presence.update_one(query, update)
+
+
+def due_query(now: datetime) -> Document:
+    """Who is due, by the index of those alone."""
+    return {"due_at": {"$type": "date", "$lte": now}, "gone_at": {"$type": "date"}}

@@ -208,7 +208,7 @@ class ContactResolver:
                 break
         else:
             raise ContentionError("contacts")
-        await self._alter(kept.id, partial(absorbed, merged=merged))
+        await self._alter(kept.id, partial(_joined, merged=merged))
         # Last: behind it nobody would come again to do the rest.
         await self._identities.redirect(tenant, merged.id, kept.id)
 
@@ -229,7 +229,8 @@ class ContactResolver:
         contact = found.contacts[0]
         if contact is None:
             return ()
-        keys = [self._identities.key(tenant, identity) for identity in identities(relink.current)]
+        user = relink.current.user_id or relink.previous.user_id or contact.user_id
+        keys = await self._own(tenant, relink.current, user)
         held = await self._contacts_of(keys)
         missing = {key: contact.id for key in keys if key not in held}
         if missing:
@@ -243,6 +244,19 @@ class ContactResolver:
         await self._alter(target, lambda shown: moved(shown, previous, current, relink.at))
         await self._log.publish(found.publications)
         return (target, *(({contact.id} | others) - {target}))
+
+    async def _own(self, tenant: str, person: Person, user_id: str | None) -> list[str]:
+        """The identities of a person, without those of somebody who left the phone to them."""
+        named = identities(person)
+        keys = [self._identities.key(tenant, identity) for identity in named]
+        found = await self._identities.find(keys)
+        holders = await self._holders(found.values())
+        return [
+            key
+            for key, identity in zip(keys, named, strict=True)
+            if key not in found
+            or not is_another(identity, user_id, holders.get(found[key].contact))
+        ]
 
     async def known(self, tenant: str, person: Person) -> str | None:
         """The contact that somebody is known as; nobody is created."""
@@ -353,3 +367,8 @@ class ContactResolver:
 def _user(want: Want, known: ContactSnapshot | None) -> str | None:
     """The BSUID that is shown, or the one of whom the strongest identity leads to."""
     return want.person.user_id or (None if known is None else known.user_id)
+
+
+def _joined(kept: Contact, merged: Contact) -> Contact:
+    """Once: what agents took away from the contact since does not come back."""
+    return kept if merged.id in kept.same_as else absorbed(kept, merged)

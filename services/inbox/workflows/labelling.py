@@ -7,7 +7,7 @@ after a crash the sweeper repeats it with the outbox entry.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -149,7 +149,8 @@ class Labelling:
         contact = await self._contact(contact_id)
         if contact is None or contact.tenant != viewer.tenant:
             raise not_found()
-        held = await self._conversations.of_contacts(viewer.tenant, contact.ids)
+        ids = {contact_id, *contact.ids}
+        held = await self._conversations.of_contacts(viewer.tenant, [*ids])
         seen = [each for each in held if sees(each, viewer)]
         if not seen and not viewer.supervises:
             raise not_found()
@@ -231,14 +232,18 @@ class Labelling:
     async def follow(self, publications: Sequence[Publication]) -> None:
         """Brings the conversations of published contacts to their contact's state.
 
-        Their names and phones come with the messages.
+        Their names and phones come with the messages: what webhooks show changes no chat here.
         """
+        shown: set[str] = set()
         for publication in publications:
             for entry in publication.entries:
                 for record in entry.events:
                     actor = _actor_of(record)
-                    if actor is not None:
+                    if actor == SYSTEM:
+                        shown.add(publication.id)
+                    elif actor is not None:
                         await self._follow(record.envelope.tenant, publication.id, actor)
+        await self._follow_marked(shown)
 
     async def greet(self, publications: Sequence[Publication]) -> None:
         """Brings new conversations to what was decided of their contact while they were made.
@@ -251,8 +256,12 @@ class Labelling:
             for entry in publication.entries
             if entry.version == 1
         }
-        if made:
-            for tenant, contact in await self._conversations.marked_contacts([*made]):
+        await self._follow_marked(made)
+
+    async def _follow_marked(self, contacts: Collection[str]) -> None:
+        """One look for all of them: few are blocked, labelled or merged."""
+        if contacts:
+            for tenant, contact in await self._conversations.marked_contacts([*contacts]):
                 await self._follow(tenant, contact, SYSTEM)
 
     async def _follow(self, tenant: str, contact_id: str, actor: ActorRef) -> None:

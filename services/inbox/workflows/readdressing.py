@@ -31,7 +31,10 @@ class Readdressing:
         """The conversations of all `contacts`, who are one user, show the first one's address."""
         if not contacts:
             return
-        for conversation in await self._conversations.of_contacts(tenant, contacts):
+        head = (await self._contacts.load(contacts[:1])).get(contacts[0])
+        merged = () if head is None else contact_of(head).ids
+        ids = [*{*contacts, *merged}]
+        for conversation in await self._conversations.of_contacts(tenant, ids):
             await self._changing.log.change(
                 conversation.id, lambda head: self._readdressed(head, contacts[0])
             )

@@ -135,6 +135,7 @@ async def test_regression_who_changed_the_phone_is_reached_there_from_every_chat
     await handle([world.message("one"), world.message("other", who=3)])
     moved = world.moved("moved", to=1, who=3)
     await handle([moved])
+    await handle([moved])  # the older contact has the name that it shows from now on
 
     other = world.conversation(3)
     (before,) = (await pod.inbox.log.load([other])).values()
@@ -157,6 +158,19 @@ async def test_regression_who_gets_a_phone_that_was_left_is_somebody_else(world:
     assert before != stranger
     assert later == [before, stranger]
     assert await contacts_of(world, (Person(wa_id=world.phone(5)),)) == [before]
+
+
+async def test_regression_who_moves_to_a_phone_that_was_left_stays_alone(world: World):
+    handle = world.pod().inbox.intake.handle
+    await handle([world.by(world.message("first", who=2), user="US.2")])
+    await handle([world.by(world.moved("left", to=3, who=2), user="US.2")])
+    await handle([world.by(world.message("other"), user="US.1")])
+    await handle([world.by(world.moved("taken", to=2), user="US.1")])
+    known = (Person("US.2"), Person("US.1"), Person("US.1", world.phone(2)))
+    before, other, again = await contacts_of(world, known)
+
+    assert before != other
+    assert other == again
 
 
 async def test_regression_a_late_message_does_not_bring_the_former_phone_back(world: World):
