@@ -60,17 +60,28 @@ def origin(found: tuple[Identity, ...]) -> Identity:
     return Identity(IdentityKind.PHONE, spelling_of(first.value))
 
 
-def is_another(identity: Identity, user_id: str | None, known: ContactSnapshot | None) -> bool:
-    """Whether somebody with a BSUID is not whom their phone leads to.
+def is_another(
+    identity: Identity,
+    user_id: str | None,
+    holder: ContactSnapshot | None,
+    own: ContactSnapshot | None = None,
+) -> bool:
+    """Whether somebody with a BSUID is not whom their phone leads to (`holder`).
 
-    Two BSUIDs that meet in a phone which the one contact left, for another phone, are two users:
-    the phone was given to somebody else. So are two that meet in the spelling of a phone alone: a
+    Two BSUIDs that meet in a phone are one user whom two portfolios know, unless one of the two
+    contacts shows another phone: the `holder`, who left this one to somebody else, or their `own`,
+    who comes from that one. Two that meet in the spelling of a phone alone are two users: a
     landline of Brazil and the mobile with a 9 in front only look like two spellings of one.
     """
-    if user_id is None or known is None or known.user_id is None or known.user_id == user_id:
+    if user_id is None or holder is None or holder.user_id is None or holder.user_id == user_id:
         return False
     if identity.kind is IdentityKind.PHONE:
-        return known.wa_id is not None and not is_same_phone(known.wa_id, identity.value)
+        return any(
+            each is not None
+            and each.wa_id is not None
+            and not is_same_phone(each.wa_id, identity.value)
+            for each in (holder, own)
+        )
     return identity.kind is IdentityKind.SPELLING
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from pymongo import UpdateMany
+from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from services.inbox.decisions.identity import Identity, phone_variants
@@ -95,6 +95,22 @@ class IdentityStore:
                     raise
                 return False
         return True
+
+    async def pass_on(self, keys: Mapping[str, tuple[str, str]]) -> None:
+        """Points identities from one contact to another, unless they were by now."""
+        if not keys:
+            return
+        with transient_errors():
+            await self._collection.bulk_write(
+                [
+                    UpdateOne(
+                        {"_id": key, "contact": old},
+                        {"$set": {"contact": new, "v": 0}, "$unset": {"shown": ""}},
+                    )
+                    for key, (old, new) in keys.items()
+                ],
+                ordered=False,
+            )
 
     async def redirect(self, tenant: str, contact: str, to: str) -> None:
         """Points every identity of a contact to another one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -148,13 +148,9 @@ class ContactResolver:
             claims: dict[str, str] = {}
             tenants: dict[str, str] = {}
             links: set[tuple[str, str, str]] = set()
+            left: dict[str, tuple[str, str]] = {}
             for want, whole in zip(wants, keys, strict=True):
-                user = _user(want, holders.get(known.get(whole[0], ""))) if whole else None
-                row = [
-                    key
-                    for key, identity in zip(whole, want.identities(), strict=True)
-                    if not is_another(identity, user, holders.get(known.get(key, "")))
-                ]
+                row, taken = _told_apart(want, whole, known, holders)
                 held = list(dict.fromkeys(known[key] for key in row if key in known))
                 if len(held) > 1:
                     links.add((want.tenant, held[0], held[1]))
@@ -164,6 +160,7 @@ class ContactResolver:
                     holders[contact] = ContactSnapshot(
                         contact, wa_id=person.wa_id, user_id=person.user_id
                     )
+                left |= {key: (known[key], contact) for key in taken}
                 for key in row:
                     if key not in known:
                         known[key] = claims[key] = contact
@@ -174,6 +171,7 @@ class ContactResolver:
                 for tenant, one, other in links:
                     await self._link(tenant, one, other)
                 continue
+            await self._identities.pass_on(left)
             return [known[row[0]] if row else None for row in keys]
         raise ContentionError("identities")
 
@@ -229,8 +227,7 @@ class ContactResolver:
         contact = found.contacts[0]
         if contact is None:
             return ()
-        user = relink.current.user_id or relink.previous.user_id or contact.user_id
-        keys = await self._own(tenant, relink.current, user)
+        keys = await self._own(tenant, relink, contact)
         held = await self._contacts_of(keys)
         missing = {key: contact.id for key in keys if key not in held}
         if missing:
@@ -245,9 +242,10 @@ class ContactResolver:
         await self._log.publish(found.publications)
         return (target, *(({contact.id} | others) - {target}))
 
-    async def _own(self, tenant: str, person: Person, user_id: str | None) -> list[str]:
-        """The identities of a person, without those of somebody who left the phone to them."""
-        named = identities(person)
+    async def _own(self, tenant: str, relink: Relink, own: ContactSnapshot) -> list[str]:
+        """The new identities, without the phone that still leads to somebody else."""
+        user = relink.current.user_id or relink.previous.user_id or own.user_id
+        named = identities(relink.current)
         keys = [self._identities.key(tenant, identity) for identity in named]
         found = await self._identities.find(keys)
         holders = await self._holders(found.values())
@@ -255,7 +253,7 @@ class ContactResolver:
             key
             for key, identity in zip(keys, named, strict=True)
             if key not in found
-            or not is_another(identity, user_id, holders.get(found[key].contact))
+            or not is_another(identity, user, holders.get(found[key].contact), own)
         ]
 
     async def known(self, tenant: str, person: Person) -> str | None:
@@ -364,9 +362,27 @@ class ContactResolver:
         )
 
 
-def _user(want: Want, known: ContactSnapshot | None) -> str | None:
-    """The BSUID that is shown, or the one of whom the strongest identity leads to."""
-    return want.person.user_id or (None if known is None else known.user_id)
+def _told_apart(
+    want: Want,
+    keys: Sequence[str],
+    known: Mapping[str, str],
+    holders: Mapping[str, ContactSnapshot],
+) -> tuple[list[str], list[str]]:
+    """The keys of a want's own identities, and those that it takes from who left them to it.
+
+    Only somebody new takes them: what was written before a move may be told late.
+    """
+    found = [holders.get(known.get(key, "")) for key in keys]
+    strongest = found[0] if found else None
+    user = want.person.user_id or (None if strongest is None else strongest.user_id)
+    own = strongest if want.person.user_id else None
+    others = {
+        key: identity.kind
+        for key, identity, holder in zip(keys, want.identities(), found, strict=True)
+        if is_another(identity, user, holder, own)
+    }
+    left = own is None and IdentityKind.PHONE in others.values()
+    return [key for key in keys if key not in others], [*others] if left else []
 
 
 def _joined(kept: Contact, merged: Contact) -> Contact:

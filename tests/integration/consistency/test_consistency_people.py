@@ -158,6 +158,19 @@ async def test_regression_who_gets_a_phone_that_was_left_is_somebody_else(world:
     assert before != stranger
     assert later == [before, stranger]
     assert await contacts_of(world, (Person(wa_id=world.phone(5)),)) == [before]
+    # By the phone alone, and what the first one wrote before, told late.
+    assert await contacts_of(world, (Person(wa_id=left), Person("US.1", left))) == [
+        stranger,
+        before,
+    ]
+    assert await contacts_of(world, known) == [before, stranger, before, stranger]
+
+
+async def test_regression_who_writes_from_anothers_phone_is_not_merged_with_them(world: World):
+    one, other = world.phone(7), world.phone(8)
+    first, second = await contacts_of(world, (Person("US.1", one), Person("US.2", other)))
+    assert await contacts_of(world, (Person("US.1", other),)) == [first]
+    assert await contacts_of(world, (Person("US.2"), Person("US.1"))) == [second, first]
 
 
 async def test_regression_who_moves_to_a_phone_that_was_left_stays_alone(world: World):

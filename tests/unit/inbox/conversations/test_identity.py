@@ -89,6 +89,20 @@ def test_a_phone_leads_to_its_user_alone(
     assert is_another(Identity(kind, SHORT), user, shown) is expected
 
 
+@pytest.mark.parametrize(
+    ("phone", "expected"),
+    [
+        pytest.param(None, False, id="whose-phone-was-hidden"),
+        pytest.param(LONG, False, id="with-that-phone"),
+        pytest.param("12025550111", True, id="with-another-phone"),
+    ],
+)
+def test_who_comes_from_another_phone_is_not_who_has_this_one(phone: str | None, expected: bool):
+    own = ContactSnapshot("k1", wa_id=phone, user_id="BR.1")
+    holder = ContactSnapshot("k2", wa_id=SHORT, user_id="BR.2")
+    assert is_another(Identity(IdentityKind.PHONE, SHORT), "BR.1", holder, own) is expected
+
+
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
