@@ -134,6 +134,4 @@ def expected(
         return "holds"
     if row is None:
         return "invalid_transition"
-    if action == "reopen" and state["blocked"]:
-        return "blocked"
     return "no_bot" if action == "bot" and not bot else "goes"

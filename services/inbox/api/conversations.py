@@ -242,7 +242,7 @@ def _add_actions(routes: APIRouter, actions: Actions, names: Names) -> None:
             return shown(await act(call_of(person, conversation_id, body, key, match)))
 
     add("accept", actions.accept, "already_assigned", "invalid_transition")
-    add("reopen", actions.reopen, "not_holder", "blocked", "number_deleted", "invalid_transition")
+    add("reopen", actions.reopen, "not_holder", "number_deleted", "invalid_transition")
     add("hold", actions.hold, "not_holder", "invalid_transition")
     add("bot", actions.give_to_bot, "no_bot", "not_holder", "invalid_transition")
     add("read", actions.mark_read, "not_holder")

@@ -26,7 +26,6 @@ KEYS_KEPT = 32
 KEYS_KEPT_FOR = timedelta(hours=24)
 NOT_FOUND = Refusal("not_found")
 NUMBER_DELETED = Refusal("number_deleted")
-BLOCKED = Refusal("blocked")
 
 
 class Verdict(StrEnum):
@@ -101,14 +100,9 @@ def judge(
         return Verdict.HOLDS
     if row_of(conversation, move) is None:
         return invalid_transition(conversation)
-    return _unanswerable(conversation, move, bot=bot) or Verdict.GOES
-
-
-def _unanswerable(conversation: Conversation, move: Move, *, bot: bool) -> Refusal | None:
-    """Why nobody could answer where the move leads to."""
-    if move.trigger is Trigger.REOPEN and conversation.contact.blocked:
-        return BLOCKED
-    return Refusal("no_bot") if move.trigger is Trigger.BOT and not bot else None
+    if move.trigger is Trigger.BOT and not bot:
+        return Refusal("no_bot")
+    return Verdict.GOES
 
 
 def _refusal(
@@ -161,7 +155,7 @@ def judge_send(
     if not viewer.is_bot and holder_of(conversation) != viewer.agent:
         return not_holder(conversation)
     if conversation.contact.blocked:
-        return BLOCKED
+        return Refusal("blocked")
     if not number_there:
         return NUMBER_DELETED
     closes = conversation.window_closes_at

@@ -50,7 +50,7 @@ class Actions:
         )
 
     async def reopen(self, call: Call) -> Conversation:
-        """Refuses with `blocked` or `number_deleted` where nobody could answer."""
+        """Refuses with `number_deleted` where nobody could answer."""
         return await self._move(call, Trigger.REOPEN, agent=call.viewer.agent)
 
     async def hold(self, call: Call) -> Conversation:

@@ -28,7 +28,7 @@ from services.inbox.storage.conversations import ConversationStore
 from services.inbox.workflows.changing import Changing, conversation_at
 from shared.contracts.commands import CommandType
 from shared.contracts.events import EventType
-from shared.contracts.views import ActorKind, Status
+from shared.contracts.views import ActorKind
 from shared.mongo.headlog import Head, HeadLog, LogRecord, Publication, Step
 
 _FOLLOWED = frozenset(
@@ -288,9 +288,10 @@ class Labelling:
                 actor=actor,
                 details=self._told(conversation, contact),
             )
-        is_open = contact.blocked and conversation.status is not Status.CLOSED
-        if conversation.contact.blocked != contact.blocked or is_open:
+        if conversation.contact.blocked != contact.blocked:
             _take_block(draft, contact, actor)
+        if contact.blocked:
+            draft.move(Move(Trigger.BLOCK, draft.now), actor=actor, reason="blocked")
         return self._changing.step(head, draft, None)
 
     def _told(self, conversation: Conversation, contact: Contact) -> dict[str, Any]:
@@ -313,7 +314,7 @@ def _last_active(conversation: Conversation) -> datetime:
 
 
 def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:
-    """Closes what is not closed; shows the block, and asks Meta for it where its rule allows.
+    """Shows the block, and asks Meta for it where its rule allows.
 
     Meta blocks only who wrote in the last 24 hours (Block Users API); it has no such rule for
     the way back.
@@ -327,8 +328,6 @@ def _take_block(draft: Draft, contact: Contact, actor: ActorRef) -> None:
         details={"kind": "blocked" if contact.blocked else "unblocked"},
         commands=_block_at_meta(was, contact, draft.now),
     )
-    if contact.blocked:
-        draft.move(Move(Trigger.BLOCK, draft.now), actor=actor, reason="blocked")
 
 
 def _block_at_meta(was: Conversation, contact: Contact, now: datetime) -> tuple[Command, ...]:

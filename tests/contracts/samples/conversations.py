@@ -209,6 +209,7 @@ def tell() -> list[Emitted]:
     story.move(Trigger.REOPEN, agent="agent-1")
     draft = story.draft()
     _take_block(draft, replace(CONTACT, blocked=True), ANA)
+    draft.move(Move(Trigger.BLOCK, draft.now), actor=ANA, reason="blocked")
     story.keep(draft)
     story.move(Trigger.DELETE)
     return story.events

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from services.inbox.storage.entries import CONVERSATIONS
 from shared.contracts.commands import SendMessage
 from shared.contracts.events import MessageEvent
 from shared.contracts.topics import CONVERSATION_EVENTS, OUTBOUND
@@ -151,9 +150,9 @@ async def test_window_closed_lets_only_templates_through(shared_office: Office):
 async def test_blocked_contact_gets_nothing(shared_office: Office):
     office = shared_office
     conversation = await office.opened_by(office.ana)
-    # A block closes its chats: one that is open all the same, by whatever way.
-    blocked = {"$set": {"contact.blocked": True}}
-    await office.base.database[CONVERSATIONS].update_one({"_id": conversation}, blocked)
+    contact = (await office.ana.get(conversation))["contact"]["id"]
+    assert (await office.ana("POST", f"/contacts/{contact}/block")).status == 200
+    assert (await office.ana.act(conversation, "reopen")).status == 200
     refused = await office.ana.send(conversation, type="template", text=None, template=TEMPLATE)
     assert (refused.status, refused.code) == (409, "blocked")
 
